@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+# Baton: `make help` lists the targets. Everything is built below build/.
+
+SHELL := /bin/sh
+VARIANT ?= release
+B := build/$(VARIANT)
+
+CC := gcc
+AR := gcc-ar
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+CFLAGS_release := -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS_asan := -O1 -g -fPIE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fPIE -fsanitize=thread
+LDFLAGS_release := -pie -Wl,-z,relro,-z,now
+LDFLAGS_asan := -pie -fsanitize=address,undefined
+LDFLAGS_tsan := -pie -fsanitize=thread
+CFLAGS := -std=gnu11 -D_GNU_SOURCE -Isrc $(WARN) $(CFLAGS_$(VARIANT)) -MMD -MP
+LDFLAGS := $(LDFLAGS_$(VARIANT))
+LIBS := -ljansson -pthread
+
+SRC := $(filter-out src/main/main.c,$(wildcard src/*/*.c src/*/*/*.c))
+OBJ := $(SRC:%.c=$(B)/%.o)
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+PY := /usr/bin/python3
+PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
+
+.PHONY: all help setup program demo test check fmt format layers laws unit asan guests vmtest \
+	lab bench audit clean install
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+all: build/baton
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make            build build/baton
+## make demo       boot a Debian kernel and update the VMM under it (README)
+## make test       everything CI runs: check, vmtest, lab
+## make check      format, layers, laws, unit tests, audit; the units again with ASan and UBSan
+## make vmtest     tests that need /dev/kvm
+## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
+## make bench      the pause and its parts, as figures
+## make tsan       the unit tests with ThreadSanitizer
+## make fmt        format the sources
+## make install    install to $(DESTDIR)$(PREFIX)
+## make clean      remove what was built (not what the lab downloaded)
+
+build/.setup: tools/setup
+	tools/setup
+	@mkdir -p build && touch $@
+
+setup: build/.setup
+
+build/baton: build/release/baton
+	@ln -sf release/baton $@
+
+$(B)/baton: $(B)/src/main/main.o $(B)/libbaton.a
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/libbaton.a: $(OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(B)/%.o: %.c | build/.setup
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CFLAGS) -c -o $@ $<
+
+$(B)/unit/%: $(B)/tests/unit/%.o $(B)/libbaton.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+
+-include $(OBJ:.o=.d) $(B)/src/main/main.d $(UNIT:%=$(B)/tests/unit/%.d)
+.SECONDARY:
+
+unit-programs: $(UNIT:%=$(B)/unit/%)
+
+unit: unit-programs
+	@tools/run-units $(UNIT:%=$(B)/unit/%)
+
+asan:
+	@$(MAKE) --no-print-directory VARIANT=asan unit
+
+tsan:
+	@$(MAKE) --no-print-directory VARIANT=tsan unit
+
+format: build/.setup
+	@tools/check-format
+
+fmt: build/.setup
+	@tools/check-format --fix
+
+layers:
+	@tools/check-layers
+
+laws:
+	@tools/check-laws
+
+check: format layers laws unit asan
+	@echo "check: all passed"
+
+guests: build/.setup
+	@tests/guest/build build/guest
+
+vmtest: build/baton guests
+	@$(PYTEST) tests/vm tests/update
+
+lab: build/baton
+	@lab/test
+
+demo: build/baton
+	@tools/demo
+
+bench: build/baton guests
+	@tests/bench/bench
+
+test: check vmtest lab
+	@echo "test: all passed"
+
+PREFIX ?= /usr/local
+install: build/baton
+	install -D -m 755 build/release/baton $(DESTDIR)$(PREFIX)/bin/baton
+
+clean:
+	rm -rf build/release build/asan build/tsan build/guest build/baton
