@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Numbers and sizes as people write them. */
+#ifndef BASE_PARSE_H
+#define BASE_PARSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * A size: a decimal or 0x number with an optional suffix B, K, M, G or T (powers
+ * of 1024, either case); @unit is the factor for a number without suffix. The
+ * whole of @s must be used. -EINVAL for what is no size, -ERANGE beyond 2^63-1.
+ */
+int parse_size(const char *s, uint64_t unit, uint64_t *out, struct err *e);
+
+/* A non-negative decimal number of at most @max. -EINVAL or -ERANGE. */
+int parse_uint(const char *s, uint64_t max, uint64_t *out, struct err *e);
+
+/* `on`, `yes`, `true`, `y` or `off`, `no`, `false`, `n`. */
+int parse_bool(const char *s, bool *out, struct err *e);
+
+#endif
