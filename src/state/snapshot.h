@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* The state of a whole machine at one instant, held apart from the machine. */
+#ifndef STATE_SNAPSHOT_H
+#define STATE_SNAPSHOT_H
+
+/*
+ * DOC: theory of operation
+ *
+ * A snapshot is a list of items, one per thing that has state, each with its
+ * identity, its table and a scratch struct of its own. The machine builds the
+ * empty list once (snapshot_add), outside the pause; saving fills the structs
+ * from the machine and encodes them, loading decodes a stream into them and,
+ * only when every item is there and right, the machine takes them over. Nothing
+ * here knows what the items are.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "state/vmstate.h"
+
+#define SNAPSHOT_AUTO_INSTANCE UINT32_MAX /* reserved: never used as an instance id */
+
+struct snapshot_item {
+	char idstr[64];
+	uint32_t instance_id; /* distinguishes items of one idstr, from 0     */
+	const struct vs_desc *desc;
+	void *state; /* desc->size bytes, owned by the snapshot      */
+	bool loaded; /* set by decoding                              */
+};
+
+/* A RAM block as the stream lists it; its contents stay where they are. */
+struct snapshot_ram {
+	char name[64];
+	uint64_t size; /* bytes */
+};
+
+struct snapshot {
+	char machine[64]; /* machine type; the stream's configuration section */
+	struct snapshot_item *items;
+	size_t nr_items;
+	size_t cap_items;
+	struct snapshot_ram *rams;
+	size_t nr_rams;
+};
+
+void snapshot_init(struct snapshot *s, const char *machine);
+void snapshot_fini(struct snapshot *s);
+
+/*
+ * Adds an item with a zeroed struct. @instance_id may be SNAPSHOT_AUTO_INSTANCE:
+ * one more than the highest of that idstr, from 0. -ENOMEM, or -EEXIST if taken.
+ */
+int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
+		 const struct vs_desc *desc, struct err *e);
+int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct err *e);
+
+struct snapshot_item *snapshot_find(const struct snapshot *s, const char *idstr,
+				    uint32_t instance_id);
+
+#endif

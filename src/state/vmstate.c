@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/* State described by tables: what of a struct crosses an update, and how it looks on the wire. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "state/vmstate.h"
+
+enum {
+	VS_SUBSECTION_MARK = 0x05,
+	VS_NAME_MAX = 255,
+};
+
+static uint64_t load_uint(const void *p, uint32_t size)
+{
+	switch (size) {
+	case 1:
+		return *(const uint8_t *)p;
+	case 2:
+		return *(const uint16_t *)p;
+	case 4:
+		return *(const uint32_t *)p;
+	default:
+		return *(const uint64_t *)p;
+	}
+}
+
+static void store_uint(void *p, uint32_t size, uint64_t v)
+{
+	switch (size) {
+	case 1:
+		*(uint8_t *)p = (uint8_t)v;
+		break;
+	case 2:
+		*(uint16_t *)p = (uint16_t)v;
+		break;
+	case 4:
+		*(uint32_t *)p = (uint32_t)v;
+		break;
+	default:
+		*(uint64_t *)p = v;
+		break;
+	}
+}
+
+static uint32_t used_count(const struct vs_field *f, const void *s)
+{
+	uint32_t n;
+
+	if (!f->var_len)
+		return f->count;
+	n = *(const uint32_t *)((const char *)s + f->len_offset);
+	return MIN(n, f->count);
+}
+
+static void encode_fields(const struct vs_desc *d, uint32_t since, const void *s, struct buf *out,
+			  struct jsonw *json);
+
+static void encode_elem(const struct vs_field *f, const void *p, struct buf *out)
+{
+	uint64_t v;
+
+	if (f->kind == VS_KIND_STRUCT) {
+		encode_fields(f->sub, 0, p, out, NULL);
+		return;
+	}
+	v = f->kind == VS_KIND_BOOL ? *(const bool *)p : load_uint(p, f->elem_size);
+	switch (f->elem_size) {
+	case 1:
+		buf_put_u8(out, (uint8_t)v);
+		break;
+	case 2:
+		buf_put_be16(out, (uint16_t)v);
+		break;
+	case 4:
+		buf_put_be32(out, (uint32_t)v);
+		break;
+	default:
+		buf_put_be64(out, v);
+		break;
+	}
+}
+
+static const char *type_name(const struct vs_field *f)
+{
+	static const char *const uints[] = { "uint8", "uint16", "uint32", "uint64" };
+	static const char *const ints[] = { "int8", "int16", "int32", "int64" };
+	int log2 = f->elem_size == 1 ? 0 : f->elem_size == 2 ? 1 : f->elem_size == 4 ? 2 : 3;
+
+	switch (f->kind) {
+	case VS_KIND_BOOL:
+		return "bool";
+	case VS_KIND_UINT:
+		return uints[log2];
+	case VS_KIND_INT:
+		return ints[log2];
+	case VS_KIND_BUFFER:
+		return "buffer";
+	default:
+		return "struct";
+	}
+}
+
+/* Elements of one array have one size, since nested tables hold no variable parts. */
+static void describe_field(const struct vs_field *f, const void *s, uint32_t n, size_t wire_size,
+			   struct jsonw *json)
+{
+	struct buf ignored = { 0 };
+
+	jsonw_begin_object(json, NULL);
+	jsonw_str(json, "name", f->name);
+	if (f->is_array && f->kind != VS_KIND_BUFFER)
+		jsonw_u64(json, "array_len", n);
+	jsonw_str(json, "type", type_name(f));
+	if (f->kind == VS_KIND_STRUCT) {
+		jsonw_begin_object(json, "struct");
+		jsonw_str(json, "vmsd_name", f->sub->name);
+		jsonw_u64(json, "version", f->sub->version);
+		jsonw_begin_array(json, "fields");
+		encode_fields(f->sub, 0, (const char *)s + f->offset, &ignored, json);
+		jsonw_end_array(json);
+		jsonw_end_object(json);
+		buf_fini(&ignored);
+	}
+	jsonw_u64(json, "size", f->kind == VS_KIND_BUFFER ? wire_size : wire_size / n);
+	jsonw_end_object(json);
+}
+
+static void encode_fields(const struct vs_desc *d, uint32_t since, const void *s, struct buf *out,
+			  struct jsonw *json)
+{
+	for (const struct vs_field *f = d->fields; f->name; f++) {
+		const char *p = (const char *)s + f->offset;
+		uint32_t n = used_count(f, s);
+		size_t start = out->len;
+
+		if (f->since != since || !n)
+			continue;
+		if (f->kind == VS_KIND_BUFFER)
+			buf_put(out, p, n);
+		else
+			for (uint32_t i = 0; i < n; i++)
+				encode_elem(f, p + (size_t)i * f->elem_size, out);
+		if (json)
+			describe_field(f, s, n, out->len - start, json);
+	}
+}
+
+/* The lowest `since` above @after, or 0. */
+static uint32_t next_since(const struct vs_desc *d, uint32_t after)
+{
+	uint32_t found = 0;
+
+	for (const struct vs_field *f = d->fields; f->name; f++)
+		if (f->since > after && (!found || f->since < found))
+			found = f->since;
+	return found;
+}
+
+static bool differs_from_reset(const struct vs_desc *d, uint32_t since, const void *s)
+{
+	for (const struct vs_field *f = d->fields; f->name; f++) {
+		size_t n = (size_t)f->elem_size * f->count;
+		const uint8_t *p = (const uint8_t *)s + f->offset;
+		const uint8_t *r = d->reset ? (const uint8_t *)d->reset + f->offset : NULL;
+
+		if (f->since != since)
+			continue;
+		for (size_t i = 0; i < n; i++)
+			if (p[i] != (r ? r[i] : 0))
+				return true;
+	}
+	return false;
+}
+
+static void encode_subsection(const char *name, const struct vs_desc *d, uint32_t since,
+			      const void *s, struct buf *out, struct jsonw *json, bool *any)
+{
+	buf_put_u8(out, VS_SUBSECTION_MARK);
+	buf_put_u8(out, (uint8_t)strlen(name));
+	buf_put_str(out, name);
+	buf_put_be32(out, since ? since : d->version);
+	if (json) {
+		if (!*any)
+			jsonw_begin_array(json, "subsections");
+		*any = true;
+		jsonw_begin_object(json, NULL);
+		jsonw_str(json, "vmsd_name", name);
+		jsonw_u64(json, "version", since ? since : d->version);
+		jsonw_begin_array(json, "fields");
+	}
+	encode_fields(d, since, s, out, json);
+	if (json) {
+		jsonw_end_array(json);
+		jsonw_end_object(json);
+	}
+}
+
+void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct jsonw *json)
+{
+	char name[VS_NAME_MAX + 1];
+	bool any = false;
+
+	if (json) {
+		jsonw_str(json, "vmsd_name", d->name);
+		jsonw_u64(json, "version", d->version);
+		jsonw_begin_array(json, "fields");
+	}
+	encode_fields(d, 0, s, out, json);
+	if (json)
+		jsonw_end_array(json);
+	for (uint32_t v = next_since(d, 0); v; v = next_since(d, v)) {
+		if (!differs_from_reset(d, v, s))
+			continue;
+		snprintf(name, sizeof(name), "%s/v%u", d->name, v);
+		encode_subsection(name, d, v, s, out, json, &any);
+	}
+	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++)
+		if (sub->needed(s))
+			encode_subsection(sub->desc->name, sub->desc, 0, s, out, json, &any);
+	if (any)
+		jsonw_end_array(json);
+}
+
+static int decode_fields(const struct vs_desc *d, uint32_t since, struct cursor *in, void *s,
+			 struct err *e);
+
+static uint64_t sign_extend(uint64_t v, uint32_t size)
+{
+	return size < 8 && v >> (size * 8 - 1) ? v | ~UINT64_C(0) << (size * 8) : v;
+}
+
+static int decode_elem(const struct vs_desc *d, const struct vs_field *f, struct cursor *in,
+		       void *p, struct err *e)
+{
+	uint64_t v;
+	bool low, high;
+
+	if (f->kind == VS_KIND_STRUCT)
+		return decode_fields(f->sub, 0, in, p, e);
+	switch (f->elem_size) {
+	case 1:
+		v = cursor_u8(in);
+		break;
+	case 2:
+		v = cursor_be16(in);
+		break;
+	case 4:
+		v = cursor_be32(in);
+		break;
+	default:
+		v = cursor_be64(in);
+		break;
+	}
+	if (f->kind == VS_KIND_BOOL) {
+		if (v > 1)
+			return err_set(e, EINVAL, "field '%s' of '%s' is neither 0 nor 1", f->name,
+				       d->name);
+		*(bool *)p = v;
+		return 0;
+	}
+	if (f->has_range) {
+		if (f->kind == VS_KIND_INT) {
+			v = sign_extend(v, f->elem_size);
+			low = (int64_t)v < (int64_t)f->min;
+			high = (int64_t)v > (int64_t)f->max;
+		} else {
+			low = v < f->min;
+			high = v > f->max;
+		}
+		if (low || high)
+			return err_set(e, EINVAL, "field '%s' of '%s' is out of range: %#llx",
+				       f->name, d->name, (unsigned long long)v);
+	}
+	store_uint(p, f->elem_size, v);
+	return 0;
+}
+
+static int decode_fields(const struct vs_desc *d, uint32_t since, struct cursor *in, void *s,
+			 struct err *e)
+{
+	for (const struct vs_field *f = d->fields; f->name; f++) {
+		char *p = (char *)s + f->offset;
+		uint32_t n = f->count;
+		int r;
+
+		if (f->since != since)
+			continue;
+		if (f->var_len) {
+			n = *(uint32_t *)((char *)s + f->len_offset);
+			if (n > f->count)
+				return err_set(e, EINVAL, "'%s' has %u of '%s', at most %u fit",
+					       d->name, n, f->name, f->count);
+		}
+		if (f->kind == VS_KIND_BUFFER) {
+			cursor_get(in, p, n);
+		} else {
+			for (uint32_t i = 0; i < n && !in->failed; i++) {
+				r = decode_elem(d, f, in, p + (size_t)i * f->elem_size, e);
+				if (r)
+					return r;
+			}
+		}
+		if (in->failed)
+			return err_set(e, ENODATA, "the state ends in field '%s' of '%s'", f->name,
+				       d->name);
+	}
+	return 0;
+}
+
+/*
+ * What follows a device's fields is a subsection of it only if the mark, a
+ * length and a name with the right prefix are there; otherwise it is left alone.
+ */
+static bool peek_subsection(const struct vs_desc *d, const struct cursor *in, char *name)
+{
+	size_t prefix = strlen(d->name);
+	size_t len;
+
+	if (cursor_left(in) < 2 || in->p[0] != VS_SUBSECTION_MARK)
+		return false;
+	len = in->p[1];
+	if (cursor_left(in) < 2 + len || len <= prefix + 1)
+		return false;
+	memcpy(name, in->p + 2, len);
+	name[len] = '\0';
+	return strlen(name) == len && !strncmp(name, d->name, prefix) && name[prefix] == '/';
+}
+
+static int decode_subsection(const struct vs_desc *d, const char *name, struct cursor *in, void *s,
+			     struct err *e)
+{
+	char own[VS_NAME_MAX + 1];
+	uint32_t version;
+
+	cursor_take(in, 2 + strlen(name));
+	version = cursor_be32(in);
+	for (uint32_t v = next_since(d, 0); v; v = next_since(d, v)) {
+		snprintf(own, sizeof(own), "%s/v%u", d->name, v);
+		if (!strcmp(own, name))
+			return decode_fields(d, v, in, s, e);
+	}
+	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++) {
+		if (strcmp(sub->desc->name, name))
+			continue;
+		if (version < sub->desc->min_version || version > sub->desc->version)
+			return err_set(e, EINVAL, "subsection '%s' has version %u, known is %u",
+				       name, version, sub->desc->version);
+		return decode_fields(sub->desc, 0, in, s, e);
+	}
+	return err_set(e, EINVAL,
+		       "subsection '%s' is unknown here; the state is from a newer release", name);
+}
+
+int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e)
+{
+	char name[VS_NAME_MAX + 1];
+	int r;
+
+	if (version > d->version)
+		return err_set(e, EINVAL, "unsupported version %u for '%s' v%u", version, d->name,
+			       d->version);
+	if (version < d->min_version)
+		return err_set(e, EINVAL, "version %u of '%s' is too old, the oldest known is %u",
+			       version, d->name, d->min_version);
+	if (d->reset)
+		memcpy(s, d->reset, d->size);
+	else
+		memset(s, 0, d->size);
+	r = decode_fields(d, 0, in, s, e);
+	if (r)
+		return r;
+	while (peek_subsection(d, in, name)) {
+		r = decode_subsection(d, name, in, s, e);
+		if (r)
+			return r;
+	}
+	return d->check ? d->check(s, e) : 0;
+}
+
+static int audit_fields(const struct vs_desc *d, uint8_t *covered, struct err *e)
+{
+	for (const struct vs_field *f = d->fields; f->name; f++) {
+		size_t n = (size_t)f->elem_size * f->count;
+		int r;
+
+		if (f->offset + n > d->size)
+			return err_set(e, EINVAL, "'%s': field '%s' lies outside the struct",
+				       d->name, f->name);
+		if (f->kind == VS_KIND_STRUCT) {
+			if (f->sub->size != f->elem_size)
+				return err_set(e, EINVAL,
+					       "'%s': the table of '%s' is for another struct",
+					       d->name, f->name);
+			r = vs_audit(f->sub, e);
+			if (r)
+				return r;
+		}
+		for (size_t i = f->offset; i < f->offset + n; i++) {
+			if (covered[i])
+				return err_set(e, EINVAL,
+					       "'%s': byte %zu ('%s') is described twice", d->name,
+					       i, f->name);
+			covered[i] = 1;
+		}
+	}
+	return 0;
+}
+
+int vs_audit(const struct vs_desc *d, struct err *e)
+{
+	AUTO_FREE uint8_t *covered = calloc(1, d->size ? d->size : 1);
+	int r;
+
+	if (!covered)
+		return err_set(e, ENOMEM, "no memory to audit '%s'", d->name);
+	r = audit_fields(d, covered, e);
+	for (const struct vs_subsection *sub = d->subsections; !r && sub && sub->desc; sub++) {
+		if (sub->desc->size != d->size)
+			return err_set(e, EINVAL, "'%s' describes another struct than '%s'",
+				       sub->desc->name, d->name);
+		r = audit_fields(sub->desc, covered, e);
+	}
+	if (r)
+		return r;
+	for (size_t i = 0; i < d->size; i++)
+		if (!covered[i])
+			return err_set(e, EINVAL, "'%s': byte %zu is not described", d->name, i);
+	return 0;
+}
