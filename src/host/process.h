@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes: replacing this one's program, watching another one, inheriting descriptors. */
+#ifndef HOST_PROCESS_H
+#define HOST_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/*
+ * Replaces the program of this process by @argv[0], searched in PATH as execvp()
+ * does, with the environment of this process. Returns only on failure: -errno,
+ * and the process is as before. All other threads end with success.
+ */
+int process_exec(char *const *argv, struct err *e);
+
+/* Whether @fd stays open in the next program. */
+int process_keep_fd(int fd, bool keep, struct err *e);
+
+/* Fails unless @fd is an open descriptor. */
+int process_check_fd(int fd, struct err *e);
+
+/* A descriptor that becomes readable when process @pid ends. */
+int process_open_pidfd(pid_t pid, struct err *e);
+
+/* Writes our process id to @path, replacing what is there. */
+int process_write_pidfile(const char *path, struct err *e);
+
+/*
+ * Blocks the signals that ask the process to end (and ignores SIGPIPE); they are read
+ * from the descriptor put in *@fd instead. Before any thread is started.
+ */
+int process_block_signals(int *fd, struct err *e);
+/* Takes one signal off the descriptor. */
+void process_read_signal(int fd);
+
+/* End or freeze this process as a fault would: for tests of an update's failure paths. */
+void process_die(void);
+void process_freeze(void);
+
+#endif

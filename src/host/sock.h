@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets, and messages that carry descriptors. */
+#ifndef HOST_SOCK_H
+#define HOST_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/*
+ * Listening sockets. A UNIX socket is made with mode 0600; a path left over by
+ * a process that is gone is replaced, one that somebody listens at is not. Returns the
+ * descriptor, owned by the caller.
+ */
+int sock_listen_unix(const char *path, struct err *e);
+int sock_listen_inet(const char *host, const char *port, struct err *e);
+
+/* Connects, blocking. Returns the descriptor. */
+int sock_connect_unix(const char *path, struct err *e);
+int sock_connect_inet(const char *host, const char *port, struct err *e);
+
+/* Accepts one connection, blocking unless @fd is non-blocking (-EAGAIN). */
+int sock_accept(int fd, struct err *e);
+
+/* Checks that @fd is a listening socket. */
+int sock_check_listening(int fd, struct err *e);
+
+/* The peer of a UNIX socket, as the kernel knows it. */
+int sock_peer(int fd, pid_t *pid, uid_t *uid, struct err *e);
+
+/* Bytes (or the end) can be read without waiting. */
+bool sock_has_input(int fd);
+
+/* Whether read and write wait. */
+void sock_set_blocking(int fd, int blocking);
+/* No waiting for more bytes before sending; no matter for a UNIX socket. */
+void sock_set_nodelay(int fd);
+
+/*
+ * Sends all @n bytes, waiting at most until @deadline_ns (CLOCK_BOOTTIME) for
+ * room; @pass_fd, if >= 0, goes along with the first byte. -ETIMEDOUT, or the peer's error.
+ */
+int sock_send_all(int fd, const void *p, size_t n, int pass_fd, uint64_t deadline_ns,
+		  struct err *e);
+
+/*
+ * Receives exactly @n bytes likewise; a descriptor that comes along is put in
+ * *@got_fd, which must be -1 before, CLOEXEC. A second one is refused. -ECONNRESET if
+ * the peer closes first.
+ */
+int sock_recv_all(int fd, void *p, size_t n, int *got_fd, uint64_t deadline_ns, struct err *e);
+
+#endif
