@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* What the machine knows of a device: its class, its state table and its hooks. */
+#ifndef MACHINE_DEVICE_H
+#define MACHINE_DEVICE_H
+
+/*
+ * DOC: theory of operation
+ *
+ * A device struct has three members with three origins:
+ *
+ *	struct serial {
+ *		struct device dev;	-- identity and wiring: from the configuration
+ *		struct serial_state s;	-- guest-visible: from the old process
+ *		struct serial_host h;	-- host side: handed over by name, or rebuilt
+ *	};
+ *
+ * Only `s` crosses an update, and all of it does. State that KVM keeps for a
+ * device (interrupt controllers, PIT, clock, vCPUs) has a struct and a table of
+ * ours too; such a class fetches it with capture() and sets it with apply().
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "state/vmstate.h"
+
+struct vm;
+struct device;
+
+/* All hooks run with the machine lock held and no vCPU in the guest, unless said otherwise. */
+struct device_class {
+	const char *name;            /* the state section's idstr                           */
+	const struct vs_desc *state; /* NULL only with @stateless                           */
+	bool stateless;              /* said explicitly: this class has nothing to save     */
+	uint32_t state_offset;       /* of `s` in the device struct, where the defaults work */
+	/*
+	 * Fills @state (state->size bytes) from the device without changing it.
+	 * NULL: copies `s`.
+	 */
+	int (*capture)(const struct device *d, void *state, struct err *e);
+	/*
+	 * Takes over a state that vs_decode() accepted. Only host calls may fail,
+	 * and then the whole load fails. NULL: copies into `s`.
+	 */
+	int (*apply)(struct device *d, const void *state, struct err *e);
+	/* Recomputes what derives from `s` (interrupt level, timers). NULL: nothing does. */
+	void (*loaded)(struct device *d);
+	/* The guest is about to run after a stop, or has stopped; for timers. NULL: no matter. */
+	void (*run_changed)(struct device *d, bool running);
+	/* Power-on state. Also called once after create. */
+	void (*reset)(struct device *d);
+	/* Frees the device. */
+	void (*destroy)(struct device *d);
+};
+
+struct device {
+	const struct device_class *class; /* [c]                                     */
+	struct vm *vm;                    /* [c]                                     */
+	struct list link;                 /* [l] in vm->devices, in order of creation */
+	uint32_t instance_id;             /* [c] among devices of this class         */
+};
+
+/*
+ * Puts @d, embedded in its device struct, on the machine's list, which owns it
+ * from then on. Saving and loading go in that order: a device comes before the
+ * interrupt controllers it drives, so that re-raised lines do not look like new
+ * edges. Before the machine first runs.
+ */
+void device_add(struct vm *vm, struct device *d, const struct device_class *class);
+
+/* `s` of a device whose class uses the defaults. */
+void *device_state(const struct device *d);
+
+#endif

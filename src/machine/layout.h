@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Where things are in the guest's address spaces and on its interrupt lines. */
+#ifndef MACHINE_LAYOUT_H
+#define MACHINE_LAYOUT_H
+
+#include <stdint.h>
+
+/* A guest-physical address. */
+typedef uint64_t gpa_t;
+
+/* The machine type; it names the layout below and travels with the state. */
+#define LAYOUT_MACHINE_TYPE "baton-1"
+
+/* RAM: [0, low end), and what does not fit below the hole goes to 4 GiB and up. */
+#define LAYOUT_LOW_RAM_MAX UINT64_C(0xc0000000)
+#define LAYOUT_HIGH_RAM    UINT64_C(0x100000000)
+#define LAYOUT_RAM_MIN     (UINT64_C(2) << 20)
+#define LAYOUT_EBDA        UINT64_C(0x9fc00) /* conventional memory ends here  */
+#define LAYOUT_LEGACY_END  UINT64_C(0x100000)
+#define LAYOUT_ACPI_TABLES UINT64_C(0xe0000) /* RSDP first, then the tables    */
+#define LAYOUT_ACPI_END    UINT64_C(0x100000)
+
+/* What Intel's KVM needs for real mode; kept out of RAM and devices. */
+#define LAYOUT_IDENTITY_MAP UINT64_C(0xfeffc000)
+#define LAYOUT_TSS          UINT64_C(0xfeffd000)
+#define LAYOUT_IOAPIC       UINT64_C(0xfec00000)
+#define LAYOUT_LAPIC        UINT64_C(0xfee00000)
+
+/* Ports. */
+#define LAYOUT_PORT_PIT       0x40
+#define LAYOUT_PORT_KBD       0x60
+#define LAYOUT_PORT_KBD_CMD   0x64
+#define LAYOUT_PORT_CMOS      0x70
+#define LAYOUT_PORT_PORT92    0x92
+#define LAYOUT_PORT_ACPI_PM   0x600 /* PM1a event block, 4 ports */
+#define LAYOUT_PORT_ACPI_CNT  0x604 /* PM1a control block, 2     */
+#define LAYOUT_PORT_RESET     0xcf9
+#define LAYOUT_PORT_SERIAL(n) ((const uint16_t[]){ 0x3f8, 0x2f8, 0x3e8, 0x2e8 }[n])
+#define LAYOUT_NR_SERIAL      4
+
+/* Interrupt lines (ISA numbers; IOAPIC pins with 0 on pin 2). */
+#define LAYOUT_IRQ_TIMER     0
+#define LAYOUT_IRQ_RTC       8
+#define LAYOUT_IRQ_SCI       9
+#define LAYOUT_IRQ_SERIAL(n) ((n)&1 ? 3u : 4u)
+
+/* ACPI PM1a control register: SLP_TYP of the soft-off state, as \_S5 in the DSDT says. */
+#define LAYOUT_SLP_TYP_S5 5
+
+#endif

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: MIT */
+/* A virtual CPU: its thread, its run loop, and how the machine stops and talks to it. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/kvm.h"
+#include "machine/vcpu.h"
+#include "machine/vcpu_cpuid.h"
+#include "machine/vcpu_state.h"
+#include "machine/vm.h"
+
+/*
+ * DOC: theory of operation
+ *
+ * The thread alternates between two places: parked, where it waits for orders
+ * under its own small lock, and in the guest, where it loops over KVM_RUN until
+ * `run_wanted` falls. To get it out, the machine clears run_wanted, sets
+ * immediate_exit in the shared run area, so that a KVM_RUN that is about to
+ * start returns at once, and sends a signal, so that one that has started does.
+ * Before it parks, the thread re-enters KVM with immediate_exit set until no
+ * port or MMIO access is half done: only then the registers are those between
+ * two instructions.
+ */
+
+enum {
+	KICK_SIGNAL = SIGUSR1
+};
+
+struct vcpu {
+	struct vm *vm;         /* [c]                                               */
+	unsigned int index;    /* [c]                                               */
+	int fd;                /* [c] owned                                         */
+	struct kvm_run *run;   /* [v] but immediate_exit, see above                 */
+	size_t run_size;       /* [c]                                               */
+	pthread_t thread;      /* [c]                                               */
+	pid_t tid;             /* [c] after create                                  */
+	bool run_wanted;       /* [a]                                               */
+	uint64_t entered_ns;   /* [a] CLOCK_BOOTTIME of the first entry after a stop */
+	struct vcpu_caps caps; /* [c]                                               */
+	struct vcpu_cpuid cpuid[VCPU_MAX_CPUID]; /* what KVM was given; changed paused */
+	uint32_t nr_cpuid;
+	struct vcpu_state *reset_state;     /* [c] owned; power-on state        */
+	struct vcpu_apic_state *reset_apic; /* [c] owned                        */
+
+	pthread_mutex_t lock; /* guards what follows                                */
+	pthread_cond_t order; /* the thread waits here when parked                  */
+	pthread_cond_t done;  /* its master waits here                              */
+	bool parked;
+	bool end;
+	int (*fn)(struct vcpu *v, void *arg, struct err *e);
+	void *fn_arg;
+	int fn_result;
+	struct err fn_err;
+};
+
+unsigned int vcpu_index(const struct vcpu *v)
+{
+	return v->index;
+}
+
+pid_t vcpu_thread_id(const struct vcpu *v)
+{
+	return v->tid;
+}
+
+uint64_t vcpu_entered_ns(const struct vcpu *v)
+{
+	return __atomic_load_n(&v->entered_ns, __ATOMIC_ACQUIRE);
+}
+
+static void handle_io(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			iobus_read(&v->vm->pio, run->io.port, data, run->io.size);
+		else
+			iobus_write(&v->vm->pio, run->io.port, data, run->io.size);
+	}
+}
+
+/* Gives up on the guest: it stays as it is, the operator decides. */
+static void fail(struct vcpu *v, const char *what, uint64_t detail)
+{
+	struct kvm_regs regs = { 0 };
+	struct err ignored;
+
+	kvm_get_regs(v->fd, &regs, &ignored);
+	log_error("vCPU %u cannot go on: %s (%#llx) at rip %#llx", v->index, what,
+		  (unsigned long long)detail, (unsigned long long)regs.rip);
+	__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
+	v->vm->failed = true;
+	loop_post(v->vm->loop, &v->vm->request_work);
+}
+
+static void handle_exit(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+
+	pthread_mutex_lock(&v->vm->lock);
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		handle_io(v);
+		break;
+	case KVM_EXIT_MMIO:
+		if (run->mmio.is_write)
+			iobus_write(&v->vm->mmio, run->mmio.phys_addr, run->mmio.data,
+				    run->mmio.len);
+		else
+			iobus_read(&v->vm->mmio, run->mmio.phys_addr, run->mmio.data,
+				   run->mmio.len);
+		break;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		break;
+	case KVM_EXIT_SHUTDOWN:
+		/* A triple fault: the processor waits for the reset it causes. */
+		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
+		vm_request_reset(v->vm, "guest-reset");
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		fail(v, "the processor refuses the guest's state",
+		     run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		fail(v, "KVM internal error", run->internal.suberror);
+		break;
+	default:
+		fail(v, "unexpected KVM exit", run->exit_reason);
+		break;
+	}
+	pthread_mutex_unlock(&v->vm->lock);
+}
+
+/* Until the machine wants the vCPU out, then until nothing is half done. */
+static void run_guest(struct vcpu *v)
+{
+	bool finishing = false;
+	int r;
+
+	__atomic_store_n(&v->entered_ns, clock_boottime_ns(), __ATOMIC_RELEASE);
+	for (;;) {
+		if (!__atomic_load_n(&v->run_wanted, __ATOMIC_ACQUIRE)) {
+			finishing = true;
+			__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
+		}
+		r = kvm_run(v->fd);
+		if (r == 0) {
+			handle_exit(v);
+			continue;
+		}
+		if (r != -EINTR && r != -EAGAIN) {
+			pthread_mutex_lock(&v->vm->lock);
+			fail(v, "KVM_RUN fails", (uint64_t)-r);
+			pthread_mutex_unlock(&v->vm->lock);
+			return;
+		}
+		if (finishing)
+			return;
+	}
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "CPU %u/KVM", v->index);
+	pthread_setname_np(pthread_self(), name);
+	pthread_mutex_lock(&v->lock);
+	v->tid = (pid_t)syscall(SYS_gettid);
+	v->parked = true;
+	for (;;) {
+		pthread_cond_signal(&v->done);
+		while (!v->end && !v->fn && v->parked)
+			pthread_cond_wait(&v->order, &v->lock);
+		if (v->end)
+			break;
+		if (v->fn) {
+			pthread_mutex_unlock(&v->lock);
+			int r = v->fn(v, v->fn_arg, &v->fn_err);
+			pthread_mutex_lock(&v->lock);
+			v->fn_result = r;
+			v->fn = NULL;
+			continue;
+		}
+		pthread_mutex_unlock(&v->lock);
+		run_guest(v);
+		pthread_mutex_lock(&v->lock);
+		v->parked = true;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return NULL;
+}
+
+static void on_kick(int sig)
+{
+	(void)sig;
+}
+
+static int start_thread(struct vcpu *v, struct err *e)
+{
+	struct sigaction kick = { .sa_handler = on_kick };
+	sigset_t all, old;
+	int r;
+
+	/* The handler does nothing; the signal's arrival is what counts. */
+	sigaction(KICK_SIGNAL, &kick, NULL);
+	sigfillset(&all);
+	sigdelset(&all, KICK_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&v->thread, NULL, vcpu_main, v);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return err_set_code(e, r, "cannot start the thread of vCPU %u", v->index);
+	pthread_mutex_lock(&v->lock);
+	while (!v->parked)
+		pthread_cond_wait(&v->done, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+	return 0;
+}
+
+static int setup_kvm(struct vcpu *v, struct err *e)
+{
+	struct vm *vm = v->vm;
+	int r, deadline;
+
+	r = kvm_vcpu_mmap_size(vm->kvm_fd, e);
+	if (r < 0)
+		return r;
+	v->run_size = (size_t)r;
+	v->fd = kvm_create_vcpu(vm->vm_fd, v->index, e);
+	if (v->fd < 0)
+		return v->fd;
+	r = kvm_map_run(v->fd, v->run_size, &v->run, e);
+	if (r)
+		return r;
+	deadline = kvm_check_extension(vm->kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER);
+	r = vcpu_cpuid_build(vm->cpuid, v->index, vm->nr_vcpus, deadline, v->cpuid, &v->nr_cpuid,
+			     e);
+	if (!r)
+		r = vcpu_cpuid_set(v->fd, v->cpuid, v->nr_cpuid, e);
+	if (!r && v->index == 0)
+		r = vcpu_caps_probe(&v->caps, vm->kvm_fd, vm->vm_fd, v->fd, e);
+	else if (!r)
+		v->caps = vm->vcpus[0]->caps;
+	if (!r)
+		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, v->reset_apic, e);
+	return r;
+}
+
+int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
+{
+	struct vcpu *v = calloc(1, sizeof(*v));
+	int r;
+
+	if (v) {
+		v->reset_state = calloc(1, sizeof(*v->reset_state));
+		v->reset_apic = calloc(1, sizeof(*v->reset_apic));
+	}
+	if (!v || !v->reset_state || !v->reset_apic) {
+		r = err_set(e, ENOMEM, "no memory for vCPU %u", index);
+		if (v) {
+			free(v->reset_state);
+			free(v->reset_apic);
+		}
+		free(v);
+		return r;
+	}
+	v->vm = vm;
+	v->index = index;
+	v->fd = -1;
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->order, NULL);
+	pthread_cond_init(&v->done, NULL);
+	r = setup_kvm(v, e);
+	if (!r)
+		r = start_thread(v, e);
+	if (r) {
+		vcpu_destroy(v);
+		return err_prefix(e, "vCPU %u", index);
+	}
+	*out = v;
+	return 0;
+}
+
+void vcpu_destroy(struct vcpu *v)
+{
+	if (!v)
+		return;
+	if (v->tid) {
+		pthread_mutex_lock(&v->lock);
+		v->end = true;
+		pthread_cond_signal(&v->order);
+		pthread_mutex_unlock(&v->lock);
+		pthread_join(v->thread, NULL);
+	}
+	if (v->run)
+		kvm_unmap_run(v->run, v->run_size);
+	close_fd(&v->fd);
+	pthread_cond_destroy(&v->order);
+	pthread_cond_destroy(&v->done);
+	pthread_mutex_destroy(&v->lock);
+	free(v->reset_state);
+	free(v->reset_apic);
+	free(v);
+}
+
+void vcpu_resume_all(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		pthread_mutex_lock(&v->lock);
+		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&v->entered_ns, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&v->run_wanted, true, __ATOMIC_RELEASE);
+		v->parked = false;
+		pthread_cond_signal(&v->order);
+		pthread_mutex_unlock(&v->lock);
+	}
+}
+
+void vcpu_pause_all(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
+		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELEASE);
+		pthread_kill(v->thread, KICK_SIGNAL);
+	}
+	/* A vCPU that has an access to finish needs the machine lock for it. */
+	pthread_mutex_unlock(&vm->lock);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		pthread_mutex_lock(&v->lock);
+		while (!v->parked)
+			pthread_cond_wait(&v->done, &v->lock);
+		pthread_mutex_unlock(&v->lock);
+	}
+	pthread_mutex_lock(&vm->lock);
+}
+
+int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
+		    struct err *e)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		pthread_mutex_lock(&v->lock);
+		v->fn_arg = arg;
+		v->fn = fn;
+		pthread_cond_signal(&v->order);
+		pthread_mutex_unlock(&v->lock);
+	}
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		pthread_mutex_lock(&v->lock);
+		while (v->fn)
+			pthread_cond_wait(&v->done, &v->lock);
+		if (v->fn_result && !r) {
+			r = v->fn_result;
+			*e = v->fn_err;
+			err_prefix(e, "vCPU %u", i);
+		}
+		pthread_mutex_unlock(&v->lock);
+	}
+	return r;
+}
+
+int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, struct err *e)
+{
+	int r = vcpu_state_get(v->fd, &v->caps, s, a, e);
+
+	if (r)
+		return r;
+	s->nr_cpuid = v->nr_cpuid;
+	memcpy(s->cpuid, v->cpuid, v->nr_cpuid * sizeof(v->cpuid[0]));
+	return 0;
+}
+
+int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic_state *a,
+	      struct err *e)
+{
+	size_t bytes = s->nr_cpuid * sizeof(s->cpuid[0]);
+	int r;
+
+	if (s->nr_cpuid != v->nr_cpuid || memcmp(s->cpuid, v->cpuid, bytes)) {
+		r = vcpu_cpuid_set(v->fd, s->cpuid, s->nr_cpuid, e);
+		if (r)
+			return err_prefix(e, "the CPUID of the state does not fit here");
+		memcpy(v->cpuid, s->cpuid, bytes);
+		v->nr_cpuid = s->nr_cpuid;
+	}
+	return vcpu_state_set(v->fd, &v->caps, s, a, true, e);
+}
+
+static int reset_on_thread(struct vcpu *v, void *arg, struct err *e)
+{
+	(void)arg;
+	return vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, false, e);
+}
+
+int vcpu_reset_all(struct vm *vm, struct err *e)
+{
+	return vcpu_run_on_all(vm, reset_on_thread, NULL, e);
+}
+
+enum {
+	CR0_PE = 1u << 0,
+	CR0_ET = 1u << 4,
+	CR4_PAE = 1u << 5,
+	EFER_LME = 1u << 8,
+	EFER_LMA = 1u << 10,
+	ATTR_CODE = 0xb | 1 << 4 | 1 << 7 | 1 << 11, /* execute/read, accessed, 4 KiB units */
+	ATTR_DATA = 0x3 | 1 << 4 | 1 << 7 | 1 << 11, /* read/write, accessed                */
+	ATTR_L = 1 << 9,
+	ATTR_DB = 1 << 10,
+	ATTR_TSS = 0xb | 1 << 7, /* busy TSS */
+	SELECTOR_CODE = 0x10,
+	SELECTOR_DATA = 0x18,
+	RFLAGS_FIXED = 2,
+	GPR_RSP = 6,
+	GPR_RBX = 1,
+	GPR_RSI = 4,
+	GPR_RIP = 16,
+	GPR_RFLAGS = 17,
+	SEG_CS = 0,
+	SEG_TR = 6,
+};
+
+#define CR0_PG (1u << 31)
+
+void vcpu_entry_gdt(bool long_mode, uint8_t gdt[VCPU_ENTRY_GDT_BYTES])
+{
+	/* Flat: base 0, limit 4 GiB in 4 KiB units. */
+	uint64_t code = long_mode ? 0x00af9b000000ffff : 0x00cf9b000000ffff;
+	uint64_t data = 0x00cf93000000ffff;
+
+	memset(gdt, 0, VCPU_ENTRY_GDT_BYTES);
+	memcpy(gdt + SELECTOR_CODE, &code, sizeof(code));
+	memcpy(gdt + SELECTOR_DATA, &data, sizeof(data));
+}
+
+struct entry_args {
+	struct vcpu *target;
+	const struct vcpu_entry *entry;
+};
+
+static int set_entry_on_thread(struct vcpu *v, void *arg, struct err *e)
+{
+	const struct entry_args *args = arg;
+	const struct vcpu_entry *en = args->entry;
+	AUTO_FREE struct vcpu_state *s = NULL;
+
+	if (v != args->target)
+		return 0;
+	s = malloc(sizeof(*s));
+	if (!s)
+		return err_set(e, ENOMEM, "no memory for the boot state");
+	*s = *v->reset_state;
+	for (int i = 0; i < 6; i++)
+		s->segs[i] = (struct vcpu_segment){
+			.limit = 0xffffffff,
+			.selector = i == SEG_CS ? SELECTOR_CODE : SELECTOR_DATA,
+			.attr = i == SEG_CS ? ATTR_CODE | (en->long_mode ? ATTR_L : ATTR_DB)
+					    : ATTR_DATA | ATTR_DB,
+		};
+	s->segs[SEG_TR] = (struct vcpu_segment){ .limit = 0x67, .attr = ATTR_TSS };
+	s->gdt_base = en->gdt;
+	s->gdt_limit = VCPU_ENTRY_GDT_BYTES - 1;
+	s->idt_base = 0;
+	s->idt_limit = 0;
+	s->cr0 = CR0_PE | CR0_ET | (en->long_mode ? CR0_PG : 0);
+	s->cr3 = en->cr3;
+	s->cr4 = en->long_mode ? CR4_PAE : 0;
+	s->efer = en->long_mode ? EFER_LME | EFER_LMA : 0;
+	s->regs[GPR_RIP] = en->rip;
+	s->regs[GPR_RSP] = en->rsp;
+	s->regs[GPR_RBX] = en->rbx;
+	s->regs[GPR_RSI] = en->rsi;
+	s->regs[GPR_RFLAGS] = RFLAGS_FIXED;
+	return vcpu_state_set(v->fd, &v->caps, s, v->reset_apic, false, e);
+}
+
+int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct err *e)
+{
+	struct entry_args args = { .target = v, .entry = entry };
+
+	return vcpu_run_on_all(v->vm, set_entry_on_thread, &args, e);
+}

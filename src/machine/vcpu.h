@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* A virtual CPU: its thread, its run loop, and how the machine stops and talks to it. */
+#ifndef MACHINE_VCPU_H
+#define MACHINE_VCPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "machine/layout.h"
+
+struct vm;
+struct vcpu;
+struct vcpu_state;
+struct vcpu_apic_state;
+
+/*
+ * Creates vCPU @index with its KVM object and thread; the thread waits. Main
+ * thread, before the machine first runs. The caller owns the result.
+ */
+int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e);
+/* Ends the thread and closes the KVM object. The vCPU must be paused. */
+void vcpu_destroy(struct vcpu *v);
+
+unsigned int vcpu_index(const struct vcpu *v);
+pid_t vcpu_thread_id(const struct vcpu *v);
+
+/* Lets all vCPUs of @vm enter the guest. Machine lock held, all paused. */
+void vcpu_resume_all(struct vm *vm);
+/*
+ * Takes all vCPUs out of the guest, instructions complete, and returns when each
+ * waits. Drops and retakes the machine lock, which the caller holds.
+ */
+void vcpu_pause_all(struct vm *vm);
+
+/*
+ * Runs @fn for every vCPU of @vm on the vCPU's own thread, in parallel, and waits for all.
+ * All paused; the caller holds the machine lock and @fn must not take it. Returns the first failure, with its error.
+ */
+int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
+		    struct err *e);
+
+/* How a boot vCPU starts: flat segments, in the mode the boot protocol asks for. */
+struct vcpu_entry {
+	bool long_mode; /* 64-bit with paging (cr3), else 32-bit protected, no paging */
+	uint64_t rip;
+	uint64_t rsp;
+	uint64_t rbx;
+	uint64_t rsi;
+	uint64_t cr3; /* long_mode: page tables, prepared by the caller            */
+	gpa_t gdt;    /* where the caller put vcpu_entry_gdt()                     */
+};
+
+#define VCPU_ENTRY_GDT_BYTES 32
+/* The descriptor table the entry's selectors (code 0x10, data 0x18) refer to. */
+void vcpu_entry_gdt(bool long_mode, uint8_t gdt[VCPU_ENTRY_GDT_BYTES]);
+/* Puts a vCPU that was just reset at the entry. All paused. */
+int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct err *e);
+/* Power-on state: vCPU 0 runnable, the others wait for INIT/SIPI. All paused. */
+int vcpu_reset_all(struct vm *vm, struct err *e);
+
+/* Reads or sets the whole state; on the vCPU's own thread (vcpu_run_on_all()). */
+int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, struct err *e);
+int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic_state *a,
+	      struct err *e);
+
+/* When the vCPU entered the guest after the last resume, CLOCK_BOOTTIME; 0: not yet. */
+uint64_t vcpu_entered_ns(const struct vcpu *v);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine: everything one guest consists of, and its life from build to end. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/kvm.h"
+#include "host/mem.h"
+#include "machine/device.h"
+#include "machine/vcpu.h"
+#include "machine/vcpu_state.h"
+#include "machine/vm.h"
+
+static void serve_requests(void *opaque);
+
+static int add_memory(struct vm *vm, struct err *e)
+{
+	for (unsigned int i = 0; i < vm->mem.nr_ranges; i++) {
+		const struct mem_range *r = &vm->mem.ranges[i];
+		struct kvm_userspace_memory_region region = {
+			.slot = i,
+			.guest_phys_addr = r->gpa,
+			.memory_size = r->size,
+			.userspace_addr = (uintptr_t)(r->block->host + r->offset),
+		};
+		int err = kvm_set_user_memory_region(vm->vm_fd, &region, e);
+
+		if (err)
+			return err_prefix(e, "RAM block '%s'", r->block->name);
+	}
+	return 0;
+}
+
+/*
+ * RAM first: a memory slot set right after the interrupt controllers waits for
+ * an SRCU grace period, some milliseconds.
+ */
+static int create_kvm(struct vm *vm, struct err *e)
+{
+	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	const uint64_t identity_map = LAYOUT_IDENTITY_MAP;
+	int r;
+
+	r = vm->kvm_fd = kvm_open(e);
+	if (r >= 0)
+		r = vm->vm_fd = kvm_create_vm(vm->kvm_fd, e);
+	if (r >= 0)
+		r = add_memory(vm, e);
+	if (r >= 0)
+		r = kvm_set_identity_map_addr(vm->vm_fd, &identity_map, e);
+	if (r >= 0)
+		r = kvm_set_tss_addr(vm->vm_fd, LAYOUT_TSS, e);
+	if (r >= 0)
+		r = kvm_create_irqchip(vm->vm_fd, e);
+	if (r >= 0)
+		r = kvm_create_pit2(vm->vm_fd, &pit, e);
+	if (r >= 0)
+		r = kvm_get_supported_cpuid(vm->kvm_fd, &vm->cpuid, e);
+	return r < 0 ? r : 0;
+}
+
+static int create_vcpus(struct vm *vm, unsigned int nr, struct err *e)
+{
+	int max = kvm_check_extension(vm->kvm_fd, KVM_CAP_MAX_VCPUS), r;
+
+	if (nr < 1 || nr > VM_MAX_VCPUS || (max > 0 && nr > (unsigned int)max))
+		return err_set(e, EINVAL, "Invalid SMP CPUs %u. The max CPUs supported is %d", nr,
+			       max > 0 ? MIN(max, VM_MAX_VCPUS) : VM_MAX_VCPUS);
+	vm->vcpus = calloc(nr, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return err_set(e, ENOMEM, "no memory for %u vCPUs", nr);
+	vm->nr_vcpus = nr;
+	for (unsigned int i = 0; i < nr; i++) {
+		r = vcpu_create(&vm->vcpus[i], vm, i, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int vm_create(struct vm **out, struct vm_config *config, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int r;
+
+	if (!vm)
+		return err_set(e, ENOMEM, "no memory for the machine");
+	vm->kvm_fd = vm->vm_fd = -1;
+	vm->runstate = RUNSTATE_PRELAUNCH;
+	vm->no_reboot = config->no_reboot;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_lock(&vm->lock);
+	list_init(&vm->devices);
+	list_init(&vm->observers);
+	iobus_init(&vm->pio);
+	iobus_init(&vm->mmio);
+	loop_work_init(&vm->request_work, serve_requests, vm);
+	memmap_init(&vm->mem, config->ram);
+	r = loop_create(&vm->loop, &vm->lock, e);
+	if (!r)
+		r = create_kvm(vm, e);
+	if (!r)
+		r = create_vcpus(vm, config->nr_vcpus, e);
+	if (r) {
+		vm->mem = (struct memmap){ 0 };
+		vm_destroy(vm);
+		return r;
+	}
+	*out = vm;
+	return 0;
+}
+
+void vm_destroy_devices(struct vm *vm)
+{
+	struct list *pos, *tmp;
+
+	if (vm->runstate == RUNSTATE_RUNNING) {
+		vcpu_pause_all(vm);
+		vm->runstate = RUNSTATE_SHUTDOWN;
+	}
+	list_for_each(pos, tmp, &vm->devices) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		list_del(&d->link);
+		if (d->class->destroy)
+			d->class->destroy(d);
+	}
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm_destroy_devices(vm);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_destroy(vm->vcpus[i]);
+	free(vm->vcpus);
+	free(vm->cpuid);
+	close_fd(&vm->vm_fd);
+	close_fd(&vm->kvm_fd);
+	if (vm->mem.ram)
+		memmap_fini(&vm->mem);
+	loop_destroy(vm->loop);
+	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+int vm_reset(struct vm *vm, struct err *e)
+{
+	struct list *pos, *tmp;
+	int r;
+
+	list_for_each(pos, tmp, &vm->devices) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (d->class->reset)
+			d->class->reset(d);
+	}
+	r = vcpu_reset_all(vm, e);
+	if (!r && vm->boot)
+		r = vm->boot(vm->boot_opaque, vm, e);
+	return r;
+}
+
+static void tell_devices(struct vm *vm, bool running)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &vm->devices) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (d->class->run_changed)
+			d->class->run_changed(d, running);
+	}
+}
+
+void vm_set_runstate(struct vm *vm, enum runstate to)
+{
+	if (vm->runstate == to)
+		return;
+	if (!runstate_may_change(vm->runstate, to))
+		log_error("invalid runstate transition: '%s' -> '%s'", runstate_name(vm->runstate),
+			  runstate_name(to));
+	vm->runstate = to;
+}
+
+void vm_start(struct vm *vm)
+{
+	if (vm->runstate == RUNSTATE_RUNNING)
+		return;
+	if (vm->foreign) {
+		log_error("not started: the guest belongs to another process");
+		return;
+	}
+	vm_set_runstate(vm, RUNSTATE_RUNNING);
+	tell_devices(vm, true);
+	vcpu_resume_all(vm);
+	vm_notify(vm, VM_EVENT_RESUME, NULL);
+}
+
+void vm_stop(struct vm *vm, enum runstate to)
+{
+	bool ran = vm->runstate == RUNSTATE_RUNNING;
+
+	if (ran) {
+		vcpu_pause_all(vm);
+		tell_devices(vm, false);
+	}
+	vm_set_runstate(vm, to);
+	if (ran)
+		vm_notify(vm, VM_EVENT_STOP, NULL);
+}
+
+void vm_request_reset(struct vm *vm, const char *reason)
+{
+	vm->reset_reason = reason;
+	vm->reset_requested = true;
+	loop_post(vm->loop, &vm->request_work);
+}
+
+void vm_request_shutdown(struct vm *vm, const char *reason)
+{
+	vm->shutdown_reason = reason;
+	vm->shutdown_requested = true;
+	loop_post(vm->loop, &vm->request_work);
+}
+
+static void do_shutdown(struct vm *vm)
+{
+	vm->shutdown_requested = false;
+	/* Without a STOP event: nobody can make it go on. */
+	if (vm->runstate == RUNSTATE_RUNNING) {
+		vcpu_pause_all(vm);
+		tell_devices(vm, false);
+		vm_set_runstate(vm, RUNSTATE_SHUTDOWN);
+	}
+	vm_notify(vm, VM_EVENT_SHUTDOWN, vm->shutdown_reason);
+	vm->quit = true;
+	loop_quit(vm->loop);
+}
+
+static void do_reset(struct vm *vm)
+{
+	bool running = vm->runstate == RUNSTATE_RUNNING;
+	struct err e;
+
+	vm->reset_requested = false;
+	if (vm->no_reboot) {
+		vm->shutdown_reason = vm->reset_reason;
+		do_shutdown(vm);
+		return;
+	}
+	if (running)
+		vcpu_pause_all(vm);
+	vm_notify(vm, VM_EVENT_RESET, vm->reset_reason);
+	if (vm_reset(vm, &e)) {
+		log_error("the guest cannot be reset: %s", e.msg);
+		vm_set_runstate(vm, RUNSTATE_INTERNAL_ERROR);
+		if (running)
+			vm_notify(vm, VM_EVENT_STOP, NULL);
+		return;
+	}
+	if (running)
+		vcpu_resume_all(vm);
+}
+
+/* What vCPU threads and devices asked for, on the main loop's thread. */
+static void serve_requests(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	if (vm->busy)
+		return;
+	if (vm->failed) {
+		vm->failed = false;
+		if (vm->runstate == RUNSTATE_RUNNING)
+			vm_stop(vm, RUNSTATE_INTERNAL_ERROR);
+	}
+	if (vm->foreign)
+		vm->reset_requested = false;
+	if (vm->shutdown_requested)
+		do_shutdown(vm);
+	else if (vm->reset_requested)
+		do_reset(vm);
+}
+
+void vm_set_busy(struct vm *vm, bool busy)
+{
+	vm->busy = busy;
+	if (!busy && (vm->failed || vm->shutdown_requested || vm->reset_requested))
+		loop_post(vm->loop, &vm->request_work);
+}
+
+void vm_observe(struct vm *vm, struct vm_observer *o)
+{
+	list_add(&vm->observers, &o->link);
+}
+
+void vm_notify(struct vm *vm, enum vm_event event, const char *detail)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &vm->observers) {
+		struct vm_observer *o = CONTAINER_OF(pos, struct vm_observer, link);
+
+		o->event(o->opaque, event, detail);
+	}
+}
+
+static void set_irq_line(void *opaque, unsigned int line, bool level)
+{
+	kvm_irq_line(((struct vm *)opaque)->vm_fd, line, level);
+}
+
+struct irq vm_irq(struct vm *vm, unsigned int line)
+{
+	return (struct irq){ .set = set_irq_line, .opaque = vm, .line = line };
+}

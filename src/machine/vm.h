@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine: everything one guest consists of, and its life from build to end. */
+#ifndef MACHINE_VM_H
+#define MACHINE_VM_H
+
+/*
+ * DOC: theory of operation
+ *
+ * One struct vm owns a guest. Members carry a letter: [c] constant after
+ * create, [m] guarded by the machine lock, [l] main loop's thread only, [v] its
+ * vCPU's thread, [a] atomic. The main loop runs with the lock held except while
+ * it waits; a vCPU thread takes it for each device access.
+ */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "host/loop.h"
+#include "machine/iobus.h"
+#include "machine/irq.h"
+#include "machine/memmap.h"
+#include "machine/runstate.h"
+#include "state/snapshot.h"
+
+struct vcpu;
+struct kvm_cpuid2;
+
+#define VM_MAX_VCPUS 64
+
+/* What happens to a machine that others may want to know of. */
+enum vm_event {
+	VM_EVENT_STOP,
+	VM_EVENT_RESUME,
+	VM_EVENT_RESET,    /* @detail: the reason, e.g. guest-reset           */
+	VM_EVENT_SHUTDOWN, /* @detail: the reason, e.g. guest-shutdown        */
+	VM_EVENT_POWERDOWN,
+};
+
+struct vm_observer {
+	struct list link;
+	void (*event)(void *opaque, enum vm_event event, const char *detail);
+	void *opaque;
+};
+
+struct vm {
+	pthread_mutex_t lock; /* the machine lock                                        */
+	struct loop *loop;    /* [c]                                                     */
+	int kvm_fd;           /* [c] /dev/kvm                                            */
+	int vm_fd;            /* [c]                                                     */
+	struct memmap mem;    /* [c]                                                     */
+	struct io_bus pio;    /* [m]                                                     */
+	struct io_bus mmio;   /* [m]                                                     */
+	struct list devices;  /* [l] struct device                                       */
+	struct vcpu **vcpus;  /* [c]                                                     */
+	unsigned int nr_vcpus;
+	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes  */
+	enum runstate runstate;   /* [m]                                                 */
+	bool no_reboot;           /* [c] a guest reset ends the process                  */
+	bool quit;                /* [m] the process is to end                           */
+	struct list observers;    /* [l]                                                 */
+	/* Loads the kernel and sets vCPU 0 up; at cold start and at each reset. NULL: nothing. */
+	int (*boot)(void *opaque, struct vm *vm, struct err *e); /* [c]                 */
+	void *boot_opaque;
+	struct loop_work request_work; /* carries requests of vCPU threads to the loop   */
+	bool reset_requested;          /* [m]                                            */
+	bool shutdown_requested;       /* [m]                                            */
+	bool failed;                   /* [m] a vCPU cannot go on                        */
+	/*
+	 * The guest is another process's: its RAM must not be written, the vCPUs not
+	 * be entered. True before a guest was taken over and after it was given away.
+	 */
+	bool foreign;                /* [m]                                            */
+	int exit_code;               /* [m] of the process, when it quits              */
+	bool busy;                   /* [m] an update is at work: requests wait        */
+	const char *reset_reason;    /* [m] static string                              */
+	const char *shutdown_reason; /* [m] static string                              */
+};
+
+struct vm_config {
+	unsigned int nr_vcpus;
+	bool no_reboot;
+	struct ram_block *ram; /* main RAM; taken over on success */
+};
+
+/*
+ * Builds a machine without devices: KVM objects, RAM, interrupt controllers and vCPUs.
+ * Run state prelaunch. On return the caller holds the machine lock. The caller owns
+ * the result; config->ram stays the caller's on failure.
+ */
+int vm_create(struct vm **out, struct vm_config *config, struct err *e);
+/*
+ * Stops the vCPUs for good and frees the devices, whose back ends may be closed
+ * afterwards; the event loop is still there. The caller holds the machine lock.
+ */
+void vm_destroy_devices(struct vm *vm);
+/* Ends the vCPUs and frees everything; the caller holds the machine lock. */
+void vm_destroy(struct vm *vm);
+
+/* Cold start: resets devices and vCPUs and boots. Paused. */
+int vm_reset(struct vm *vm, struct err *e);
+
+/* Enters the guest / leaves it. Any state the table allows; the caller holds the lock. */
+void vm_start(struct vm *vm);
+void vm_stop(struct vm *vm, enum runstate to);
+/* Changes the run state without touching vCPUs; the table must allow it. */
+void vm_set_runstate(struct vm *vm, enum runstate to);
+
+/* Asked for by a device or the operator; done soon by the main loop. Machine lock. */
+void vm_request_reset(struct vm *vm, const char *reason);
+void vm_request_shutdown(struct vm *vm, const char *reason);
+
+/*
+ * While busy, requests are kept and not carried out: the guest's fate is being decided.
+ */
+void vm_set_busy(struct vm *vm, bool busy);
+
+void vm_observe(struct vm *vm, struct vm_observer *o);
+void vm_notify(struct vm *vm, enum vm_event event, const char *detail);
+
+/* The interrupt line @line (global system interrupt number) of the machine. */
+struct irq vm_irq(struct vm *vm, unsigned int line);
+
+/*
+ * The machine's state. vm_list_state() makes the empty list for saving and for
+ * loading; vm_save_state() fills it (vCPUs paused; the machine is not changed);
+ * vm_load_state() takes it over, in list order, each vCPU on its own thread.
+ * After a failed load the machine must not run.
+ */
+int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e);
+int vm_save_state(struct vm *vm, struct snapshot *s, struct err *e);
+int vm_load_state(struct vm *vm, struct snapshot *s, struct err *e);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine's state: listing, saving and loading it as a snapshot. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "machine/device.h"
+#include "machine/vcpu.h"
+#include "machine/vcpu_state.h"
+#include "machine/vm.h"
+
+/*
+ * The order is that of loading. vCPUs come before the interrupt controllers,
+ * whose pending interrupts go to the LAPICs; other devices come before them
+ * too (device_add()), so that re-raised lines do not look like new edges.
+ */
+int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
+{
+	struct list *pos, *tmp;
+	int r;
+
+	r = snapshot_add_ram(s, vm->mem.ram->name, vm->mem.ram->size, e);
+	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++) {
+		r = snapshot_add(s, vcpu_state_desc.name, i, &vcpu_state_desc, e);
+		if (!r)
+			r = snapshot_add(s, vcpu_apic_state_desc.name, i, &vcpu_apic_state_desc, e);
+	}
+	if (r)
+		return r;
+	list_for_each(pos, tmp, &vm->devices) {
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (!d->class->state)
+			continue;
+		r = snapshot_add(s, d->class->name, d->instance_id, d->class->state, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* vCPU items come in pairs at the head of the list, see vm_list_state(). */
+static void *vcpu_item(const struct snapshot *s, const struct vcpu *v, const struct vs_desc *desc)
+{
+	size_t i = 2 * (size_t)vcpu_index(v) + (desc == &vcpu_apic_state_desc);
+
+	return s->items[i].state;
+}
+
+static int save_vcpu(struct vcpu *v, void *arg, struct err *e)
+{
+	struct snapshot *s = arg;
+
+	return vcpu_save(v, vcpu_item(s, v, &vcpu_state_desc),
+			 vcpu_item(s, v, &vcpu_apic_state_desc), e);
+}
+
+static int load_vcpu(struct vcpu *v, void *arg, struct err *e)
+{
+	const struct snapshot *s = arg;
+
+	return vcpu_load(v, vcpu_item(s, v, &vcpu_state_desc),
+			 vcpu_item(s, v, &vcpu_apic_state_desc), e);
+}
+
+static int save_device(const struct device *d, void *state, struct err *e)
+{
+	if (d->class->capture)
+		return d->class->capture(d, state, e);
+	memcpy(state, device_state(d), d->class->state->size);
+	return 0;
+}
+
+static int load_device(struct device *d, const void *state, struct err *e)
+{
+	int r = 0;
+
+	if (d->class->apply)
+		r = d->class->apply(d, state, e);
+	else
+		memcpy(device_state(d), state, d->class->state->size);
+	if (!r && d->class->loaded)
+		d->class->loaded(d);
+	return r;
+}
+
+/* Calls save or load for each device that has state, with its item. */
+static int each_device(struct vm *vm, struct snapshot *s, bool load, struct err *e)
+{
+	size_t i = 2 * (size_t)vm->nr_vcpus;
+	struct list *pos, *tmp;
+	int r;
+
+	list_for_each(pos, tmp, &vm->devices) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+		void *state;
+
+		if (!d->class->state)
+			continue;
+		if (i >= s->nr_items)
+			return err_set(e, EINVAL, "the state list lacks device '%s' %u",
+				       d->class->name, d->instance_id);
+		state = s->items[i++].state;
+		r = load ? load_device(d, state, e) : save_device(d, state, e);
+		if (r)
+			return err_prefix(e, "device '%s' %u", d->class->name, d->instance_id);
+	}
+	return 0;
+}
+
+int vm_save_state(struct vm *vm, struct snapshot *s, struct err *e)
+{
+	int r = vcpu_run_on_all(vm, save_vcpu, s, e);
+
+	return r ? r : each_device(vm, s, false, e);
+}
+
+int vm_load_state(struct vm *vm, struct snapshot *s, struct err *e)
+{
+	int r = vcpu_run_on_all(vm, load_vcpu, s, e);
+
+	return r ? r : each_device(vm, s, true, e);
+}
