@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* Cold start: what a guest finds in its RAM and on vCPU 0 when it begins. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/util.h"
+#include "boot/acpi.h"
+#include "boot/boot.h"
+#include "boot/bzimage.h"
+#include "boot/pvh.h"
+#include "boot/source.h"
+#include "machine/vm.h"
+
+struct boot {
+	struct source source;
+	unsigned int serial_mask;
+};
+
+/* What is decided anew at each load: which protocol, and where everything goes. */
+struct boot_plan {
+	enum source_kind kind;
+	union {
+		struct bzimage bzimage;
+		struct pvh pvh;
+	};
+};
+
+static int boot_make_plan(const struct source *s, struct boot_plan *plan, struct err *e)
+{
+	int ret = source_detect(s, &plan->kind, e);
+
+	if (ret)
+		return ret;
+	if (plan->kind == SOURCE_PVH)
+		return pvh_plan(s, &plan->pvh, e);
+	return bzimage_plan(s, &plan->bzimage, e);
+}
+
+int boot_open(struct boot **out, const struct boot_config *cfg, uint64_t ram_size, struct err *e)
+{
+	struct boot_plan plan;
+	struct boot *b;
+	int ret;
+
+	if (!cfg->kernel)
+		return err_set(e, EINVAL, "-kernel is required: this machine has no firmware");
+	if (ram_size < LAYOUT_RAM_MIN)
+		return err_set(e, EINVAL,
+			       "cannot boot '%s': guest RAM of %" PRIu64
+			       " bytes is less than the %" PRIu64 " MiB a guest needs",
+			       cfg->kernel, ram_size, (uint64_t)(LAYOUT_RAM_MIN / MIB));
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return err_set(e, ENOMEM, "cannot boot '%s': out of memory", cfg->kernel);
+	b->source.kernel.fd = -1;
+	b->source.initrd.fd = -1;
+	b->source.ram_size = ram_size;
+	b->serial_mask = cfg->serial_mask;
+	b->source.append = strdup(cfg->append ? cfg->append : "");
+	if (!b->source.append) {
+		ret = err_set(e, ENOMEM, "cannot boot '%s': out of memory", cfg->kernel);
+		goto fail;
+	}
+	ret = source_file_open(&b->source.kernel, cfg->kernel, e);
+	if (ret) {
+		err_prefix(e, "-kernel");
+		goto fail;
+	}
+	if (cfg->initrd) {
+		ret = source_file_open(&b->source.initrd, cfg->initrd, e);
+		if (ret) {
+			err_prefix(e, "-initrd");
+			goto fail;
+		}
+	}
+	ret = boot_make_plan(&b->source, &plan, e);
+	if (ret)
+		goto fail;
+	*out = b;
+	return 0;
+fail:
+	boot_close(b);
+	return ret;
+}
+
+static int boot_load_acpi(const struct boot *b, const struct vm *vm, struct err *e)
+{
+	AUTO_BUF tables = { 0 };
+	int ret;
+
+	ret = acpi_build(&tables, LAYOUT_ACPI_TABLES, vm->nr_vcpus, b->serial_mask, e);
+	if (ret)
+		return ret;
+	return memmap_write(&vm->mem, LAYOUT_ACPI_TABLES, tables.data, tables.len, e);
+}
+
+int boot_load(struct boot *b, struct vm *vm, struct err *e)
+{
+	struct source *s = &b->source;
+	struct vcpu_entry entry;
+	struct boot_plan plan;
+	int ret;
+
+	ret = source_file_refresh(&s->kernel, e);
+	if (!ret && s->initrd.path)
+		ret = source_file_refresh(&s->initrd, e);
+	if (!ret)
+		ret = boot_make_plan(s, &plan, e);
+	if (!ret)
+		ret = boot_load_acpi(b, vm, e);
+	if (ret)
+		return ret;
+	if (plan.kind == SOURCE_PVH)
+		ret = pvh_load(&plan.pvh, s, &vm->mem, LAYOUT_ACPI_TABLES, &entry, e);
+	else
+		ret = bzimage_load(&plan.bzimage, s, &vm->mem, LAYOUT_ACPI_TABLES, &entry, e);
+	if (ret)
+		return ret;
+	return vcpu_set_entry(vm->vcpus[0], &entry, e);
+}
+
+void boot_close(struct boot *b)
+{
+	if (!b)
+		return;
+	source_file_close(&b->source.kernel);
+	source_file_close(&b->source.initrd);
+	free(b->source.append);
+	free(b);
+}
