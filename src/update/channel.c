@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Migration channels: where an update's streams go to and come from. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/parse.h"
+#include "base/util.h"
+#include "update/channel.h"
+
+/* Copies a part of the URI; fails if it is longer than what holds it. */
+static int copy_part(char *to, size_t room, const char *from, size_t n, const char *uri,
+		     struct err *e)
+{
+	if (n >= room)
+		return err_set(e, ENAMETOOLONG, "the address '%s' is too long", uri);
+	memcpy(to, from, n);
+	to[n] = '\0';
+	return 0;
+}
+
+/* HOST:PORT, [V6]:PORT, with the host allowed to be empty. */
+static int parse_inet(const char *s, struct channel *c, struct err *e)
+{
+	const char *host = s, *colon, *end;
+	int r;
+
+	if (*s == '[') {
+		host = s + 1;
+		end = strchr(host, ']');
+		colon = end && end[1] == ':' ? end + 1 : NULL;
+	} else {
+		colon = end = strchr(s, ':');
+	}
+	if (!colon || !colon[1])
+		return err_set(e, EINVAL, "error parsing address '%s'", s);
+	r = copy_part(c->host, sizeof(c->host), host, (size_t)(end - host), s, e);
+	if (!r)
+		r = copy_part(c->port, sizeof(c->port), colon + 1, strcspn(colon + 1, ","), s, e);
+	return r;
+}
+
+static int parse_file(const char *s, struct channel *c, struct err *e)
+{
+	const char *offset = strstr(s, ",offset=");
+	size_t n = offset ? (size_t)(offset - s) : strlen(s);
+	struct err why;
+
+	if (!n)
+		return err_set(e, EINVAL, "file URI has no path");
+	if (offset && parse_size(offset + 8, 1, &c->offset, &why))
+		return err_set(e, EINVAL, "file URI has bad offset %s: %s", offset + 8,
+			       strerror(why.code));
+	return copy_part(c->file, sizeof(c->file), s, n, s, e);
+}
+
+int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
+{
+	struct channel c = { .type = CHANNEL_MAIN };
+	int r;
+
+	if (!strncmp(uri, "tcp:", 4)) {
+		c.transport = TRANSPORT_INET;
+		r = parse_inet(uri + 4, &c, e);
+	} else if (!strncmp(uri, "unix:", 5)) {
+		c.transport = TRANSPORT_UNIX;
+		if (!uri[5])
+			return err_set(e, EINVAL, "invalid Unix socket address");
+		r = copy_part(c.path, sizeof(c.path), uri + 5, strlen(uri + 5), uri, e);
+	} else if (!strncmp(uri, "fd:", 3)) {
+		c.transport = TRANSPORT_FD;
+		r = copy_part(c.path, sizeof(c.path), uri + 3, strlen(uri + 3), uri, e);
+	} else if (!strncmp(uri, "file:", 5)) {
+		c.transport = TRANSPORT_FILE;
+		r = parse_file(uri + 5, &c, e);
+	} else if (!strncmp(uri, "exec:", 5)) {
+		c.transport = TRANSPORT_EXEC;
+		r = copy_part(c.file, sizeof(c.file), uri + 5, strlen(uri + 5), uri, e);
+	} else {
+		return err_set(e, EINVAL, "unknown migration protocol: %s", uri);
+	}
+	if (!r)
+		*out = c;
+	return r;
+}
+
+const char *channel_text(const struct channel *c, char *buf, size_t n)
+{
+	switch (c->transport) {
+	case TRANSPORT_UNIX:
+		snprintf(buf, n, "unix:%s", c->path);
+		break;
+	case TRANSPORT_INET:
+		snprintf(buf, n, strchr(c->host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", c->host,
+			 c->port);
+		break;
+	case TRANSPORT_FD:
+		snprintf(buf, n, "fd:%s", c->path);
+		break;
+	case TRANSPORT_FILE:
+		snprintf(buf, n, c->offset ? "file:%s,offset=%llu" : "file:%s", c->file,
+			 (unsigned long long)c->offset);
+		break;
+	case TRANSPORT_EXEC:
+		snprintf(buf, n, "exec:%s", c->file);
+		break;
+	}
+	return buf;
+}

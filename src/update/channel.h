@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Migration channels: where an update's streams go to and come from. */
+#ifndef UPDATE_CHANNEL_H
+#define UPDATE_CHANNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum channel_type {
+	CHANNEL_MAIN, /* device state                              */
+	CHANNEL_CPR,  /* descriptors, configuration, acknowledgement */
+};
+
+enum channel_transport {
+	TRANSPORT_UNIX,
+	TRANSPORT_INET,
+	TRANSPORT_FD, /* an inherited listening socket or file, by number */
+	TRANSPORT_FILE,
+	TRANSPORT_EXEC, /* known by name, refused                           */
+};
+
+/* Plain data; copying it is fine. */
+struct channel {
+	enum channel_type type;
+	enum channel_transport transport;
+	char path[108];  /* TRANSPORT_UNIX: path; TRANSPORT_FD: the number or name */
+	char host[256];  /* TRANSPORT_INET                                         */
+	char port[32];   /* TRANSPORT_INET: number or service name                 */
+	char file[4096]; /* TRANSPORT_FILE                                         */
+	uint64_t offset; /* TRANSPORT_FILE: where the state starts, bytes          */
+};
+
+/*
+ * Parses a migration URI (`tcp:HOST:PORT`, `unix:PATH`, `fd:N`,
+ * `file:PATH[,offset=N]`) as a main channel. -EINVAL with the text QEMU's users
+ * know for what is no URI.
+ */
+int channel_parse_uri(const char *uri, struct channel *out, struct err *e);
+
+/* The address as a URI, for messages. @n bytes of @buf are enough at 4200. */
+const char *channel_text(const struct channel *c, char *buf, size_t n);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* The hand-over: one table of steps, for both sides and all modes. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/process.h"
+#include "machine/vm.h"
+#include "update/handover.h"
+
+const struct handover_row handover_table[STEP_COUNT] = {
+	[STEP_IDLE] = { .name = "idle" },
+	[STEP_CONNECT] = { .name = "connect",
+			   .enter = outgoing_connect,
+			   .undo = outgoing_undo_connect,
+			   .next_transfer = STEP_PREPARE,
+			   .next_exec = STEP_LINK },
+	[STEP_PREPARE] = { .name = "prepare",
+			   .enter = outgoing_prepare,
+			   .next_transfer = STEP_LINK },
+	[STEP_LINK] = { .name = "link",
+			.enter = outgoing_link,
+			.next_transfer = STEP_STOP,
+			.next_exec = STEP_STOP },
+	[STEP_STOP] = { .name = "stop",
+			.enter = outgoing_stop,
+			.undo = outgoing_undo_stop,
+			.next_transfer = STEP_SAVE,
+			.next_exec = STEP_SAVE },
+	[STEP_SAVE] = { .name = "save",
+			.enter = outgoing_save,
+			.next_transfer = STEP_OFFER,
+			.next_exec = STEP_EXEC },
+	[STEP_OFFER] = { .name = "offer", .enter = outgoing_offer, .next_transfer = STEP_DONE },
+	[STEP_EXEC] = { .name = "exec",
+			.enter = outgoing_exec,
+			.undo = outgoing_undo_exec,
+			.next_exec = STEP_DONE },
+	[STEP_RECEIVE] = { .name = "receive",
+			   .new_side = true,
+			   .enter = incoming_receive,
+			   .next_transfer = STEP_LOAD,
+			   .next_exec = STEP_LOAD },
+	[STEP_LOAD] = { .name = "load",
+			.new_side = true,
+			.enter = incoming_load,
+			.next_transfer = STEP_CLAIM,
+			.next_exec = STEP_CLAIM },
+	[STEP_CLAIM] = { .name = "claim",
+			 .new_side = true,
+			 .enter = incoming_claim,
+			 .next_transfer = STEP_RUN,
+			 .next_exec = STEP_RUN },
+	[STEP_RUN] = { .name = "run",
+		       .new_side = true,
+		       .enter = incoming_run,
+		       .next_transfer = STEP_DONE,
+		       .next_exec = STEP_DONE },
+	[STEP_DONE] = { .name = "done" },
+};
+
+/* What the test aid asked for at this step, if anything. */
+static int inject_fault(struct migration *m, enum handover_step step, struct err *e)
+{
+	if (m->fault == FAULT_NONE || m->fault_step != step)
+		return 0;
+	switch (m->fault) {
+	case FAULT_KILL:
+		process_die();
+		break;
+	case FAULT_STOP:
+		process_freeze();
+		break;
+	default:
+		m->fault = FAULT_NONE;
+		return err_set(e, EIO, "step '%s' was made to fail", handover_table[step].name);
+	}
+	return 0;
+}
+
+static void finish(struct migration *m)
+{
+	m->step = STEP_DONE;
+	m->entered = 0;
+	m->end_ns = clock_boottime_ns();
+	if (m->owner.page)
+		m->times = *owner_times(&m->owner);
+	vm_set_busy(m->vm, false);
+	handover_release(m);
+	migration_set_status(m, MIGRATION_COMPLETED);
+}
+
+/*
+ * Undoes what was entered, last first. False if the guest is not ours to resume
+ * any more: the new side has claimed it.
+ */
+static bool undo(struct migration *m)
+{
+	bool offered = m->owner.page && owner_get(&m->owner) != OWNER_OLD;
+
+	if (!m->incoming && offered && !owner_take_back(&m->owner))
+		return false;
+	for (int s = STEP_COUNT - 1; s > STEP_IDLE; s--) {
+		if (!(m->entered & 1u << s))
+			continue;
+		m->entered &= ~(1u << s);
+		if (handover_table[s].undo)
+			handover_table[s].undo(m);
+	}
+	return true;
+}
+
+/* The new side has the guest, whatever else went wrong: it must not run here again. */
+static void give_away(struct migration *m)
+{
+	m->given_away = true;
+	m->vm->foreign = true;
+	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
+}
+
+void handover_fail(struct migration *m, const struct err *e)
+{
+	/* Watchers know this order: after a failed exec there is no `failing`. */
+	bool exec_failed = m->status == MIGRATION_COMPLETED;
+
+	snprintf(m->error, sizeof(m->error), "%s", e->msg);
+	m->end_ns = clock_boottime_ns();
+	loop_timer_cancel(&m->deadline);
+	if (exec_failed)
+		migration_set_status(m, MIGRATION_FAILED);
+	else if (!m->incoming)
+		migration_set_status(m, m->cancelled ? MIGRATION_CANCELLING : MIGRATION_FAILING);
+	if (!undo(m)) {
+		log_error("the guest was taken over by process %d, but: %s", m->peer_pid, e->msg);
+		give_away(m);
+	}
+	m->step = STEP_IDLE;
+	vm_set_busy(m->vm, false);
+	if (m->incoming) {
+		log_error("%s", e->msg);
+		migration_refuse_cpr(m->cpr_sock, e->msg);
+	}
+	handover_release(m);
+	if (m->incoming && m->exit_on_error) {
+		m->vm->exit_code = 1;
+		loop_quit(m->vm->loop);
+	}
+	if (!exec_failed)
+		migration_set_status(m, m->cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);
+}
+
+static int go(struct migration *m, enum handover_step step, struct err *e)
+{
+	while (step != STEP_DONE) {
+		const struct handover_row *row = &handover_table[step];
+		int r;
+
+		m->step = step;
+		m->entered |= 1u << step;
+		r = inject_fault(m, step, e);
+		if (!r)
+			r = row->enter(m, e);
+		if (r < 0) {
+			handover_fail(m, e);
+			return r;
+		}
+		if (r == STEP_WAIT)
+			return 0;
+		step = m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer;
+	}
+	if (!m->incoming)
+		give_away(m);
+	finish(m);
+	return 0;
+}
+
+int handover_start(struct migration *m, enum handover_step first, struct err *e)
+{
+	m->entered = 0;
+	return go(m, first, e);
+}
+
+void handover_continue(struct migration *m)
+{
+	const struct handover_row *row = &handover_table[m->step];
+	struct err e;
+
+	loop_timer_cancel(&m->deadline);
+	/* A failure was reported by handover_fail(). */
+	go(m, m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer, &e);
+}
+
+void handover_release(struct migration *m)
+{
+	struct loop *l = m->vm->loop;
+
+	loop_timer_cancel(&m->deadline);
+	loop_work_cancel(l, &m->resume_work);
+	loop_fd_del(l, &m->cpr_watch);
+	loop_fd_del(l, &m->main_watch);
+	loop_fd_del(l, &m->pid_watch);
+	close_fd(&m->cpr_sock);
+	close_fd(&m->main_fd);
+	close_fd(&m->state_memfd);
+	close_fd(&m->peer_pidfd);
+	cpr_state_fini(&m->cpr);
+	/* After cpr-exec there is no old side to fall back to: the operator may try again. */
+	if (!(m->incoming && m->mode == MODE_CPR_EXEC && m->vm->foreign))
+		owner_fini(&m->owner);
+	snapshot_fini(&m->snap);
+	buf_fini(&m->stream);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* The hand-over: one table of steps, for both sides and all modes (private to update/). */
+#ifndef UPDATE_HANDOVER_H
+#define UPDATE_HANDOVER_H
+
+/*
+ * DOC: theory of operation
+ *
+ * An attempt passes through steps. Each has an enter function, which does the
+ * step at once or starts something that the main loop finishes
+ * (handover_continue()), and an undo function for the case that this or a later
+ * step fails. Undo runs in reverse over the steps that were entered, so a failed
+ * attempt leaves the process as it was. docs/update-protocol.md shows the
+ * sequence of both sides.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "host/loop.h"
+#include "machine/runstate.h"
+#include "state/snapshot.h"
+#include "state/stream.h"
+#include "update/channel.h"
+#include "update/migration.h"
+#include "update/owner.h"
+#include "update/params.h"
+#include "update/wire.h"
+
+enum handover_step {
+	STEP_IDLE,
+	/* Old side. */
+	STEP_CONNECT, /* hand the descriptors and the configuration over      */
+	STEP_PREPARE, /* the new side builds its machine (transfer)           */
+	STEP_LINK,    /* open the main channel                                */
+	STEP_STOP,    /* stop the guest                                       */
+	STEP_SAVE,    /* gather and encode the state                          */
+	STEP_OFFER,   /* offer the guest, send the state, wait (transfer)     */
+	STEP_EXEC,    /* write the state, become the new image (exec)         */
+	/* New side. */
+	STEP_RECEIVE, /* the state arrives                                    */
+	STEP_LOAD,    /* KVM and the devices take it                          */
+	STEP_CLAIM,   /* swap the owner word                                  */
+	STEP_RUN,     /* enter the guest, acknowledge                         */
+	STEP_DONE,
+	STEP_COUNT,
+};
+
+enum fault_kind {
+	FAULT_NONE,
+	FAULT_KILL, /* the process dies                */
+	FAULT_STOP, /* the process hangs               */
+	FAULT_FAIL, /* the step fails                  */
+};
+
+enum {
+	DEADLINE_MESSAGE_NS = 1000000000, /* for one message while the guest runs */
+};
+#define DEADLINE_PREPARE_NS UINT64_C(60000000000)
+
+/* An enter function's result: go on at once, or when handover_continue() is called. */
+enum {
+	STEP_NEXT = 0,
+	STEP_WAIT = 1
+};
+
+struct migration {
+	struct vm *vm; /* [c]                                              */
+	struct migration_params params;
+	bool caps[CAP_COUNT];
+	struct list observers;
+	enum migration_status status;
+	char error[1024];
+
+	/* The attempt under way, or the last one. */
+	enum migration_mode mode;
+	bool incoming; /* this process is the new side                     */
+	struct channel main_channel;
+	struct channel cpr_channel;
+	enum handover_step step;
+	uint32_t entered;              /* bit mask of steps to undo                        */
+	enum handover_step fault_step; /* test aid, see migration_set_fault()              */
+	enum fault_kind fault;
+	struct cpr_state cpr; /* what was sent or received; fds borrowed (old side) */
+	int cpr_sock;         /* CPR channel, connected                           */
+	int main_fd;          /* main channel: listening, connected, or the file  */
+	int state_memfd;      /* exec: the CPR state for the next image           */
+	int peer_pidfd;
+	struct owner owner;
+	struct snapshot snap;
+	struct buf stream;            /* the encoded state                                */
+	enum runstate saved_runstate; /* old: before the stop; new: from the state        */
+	bool offer_known;             /* new: WIRE_OFFER came                             */
+	uint64_t offer_len, offer_hash;
+	bool autostart;     /* new: run when loaded (no -S, no `stop`)          */
+	bool exit_on_error; /* new: a failed load ends the process              */
+	bool cancelled;     /* old: the failure is the operator's wish          */
+	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
+	void *exec_hook_opaque;
+	bool given_away; /* old: the guest is another process's              */
+	pid_t peer_pid;
+	struct loop_fd cpr_watch;
+	struct loop_fd main_watch;
+	struct loop_fd pid_watch;
+	struct loop_timer deadline;
+	struct loop_work resume_work; /* continues an attempt after the monitor's reply   */
+	uint64_t start_ns, setup_ns, end_ns;
+	struct owner_times times; /* of the last pause                                */
+	uint64_t state_bytes;     /* of the last state sent or received               */
+};
+
+/* One row of the table. */
+struct handover_row {
+	const char *name;
+	bool new_side;
+	int (*enter)(struct migration *m, struct err *e); /* STEP_NEXT, STEP_WAIT, -errno */
+	void (*undo)(struct migration *m);
+	enum handover_step next_transfer;
+	enum handover_step next_exec;
+};
+
+extern const struct handover_row handover_table[STEP_COUNT];
+
+/* Starts an attempt at @first. On failure everything is undone and reported already. */
+int handover_start(struct migration *m, enum handover_step first, struct err *e);
+/* The step that waits is over; goes on with the next. */
+void handover_continue(struct migration *m);
+/* The attempt fails for the reason in @e: undoes it and reports. */
+void handover_fail(struct migration *m, const struct err *e);
+/* Closes what the attempt held. */
+void handover_release(struct migration *m);
+
+/* Tells main/ that the image is about to be replaced, or that this failed. */
+void migration_notify_exec(struct migration *m, bool leaving);
+void migration_set_status(struct migration *m, enum migration_status status);
+/* The list of everything that has state here, machine and update; outside the pause. */
+int migration_list_state(struct migration *m, struct err *e);
+
+/* Steps of the old side: outgoing.c. Of the new side: incoming.c. */
+int outgoing_connect(struct migration *m, struct err *e);
+int outgoing_prepare(struct migration *m, struct err *e);
+int outgoing_link(struct migration *m, struct err *e);
+int outgoing_stop(struct migration *m, struct err *e);
+int outgoing_save(struct migration *m, struct err *e);
+int outgoing_offer(struct migration *m, struct err *e);
+int outgoing_exec(struct migration *m, struct err *e);
+void outgoing_undo_connect(struct migration *m);
+void outgoing_undo_stop(struct migration *m);
+void outgoing_undo_exec(struct migration *m);
+int incoming_receive(struct migration *m, struct err *e);
+int incoming_load(struct migration *m, struct err *e);
+int incoming_claim(struct migration *m, struct err *e);
+int incoming_run(struct migration *m, struct err *e);
+
+/* The run state as it travels: QEMU's globalstate section. */
+struct global_state {
+	uint32_t size; /* of the name with its NUL */
+	uint8_t runstate[32];
+	bool has_vm_was_suspended;
+	bool vm_was_suspended;
+	uint8_t unused[66];
+};
+
+extern const struct vs_desc global_state_desc;
+
+/* The machine as the other side must have it; text owned by the caller. */
+char *machine_config_text(const struct vm *vm);
+/* Compares; -EINVAL names the difference. */
+int machine_config_check(const struct vm *vm, const char *text, struct err *e);
+
+#endif

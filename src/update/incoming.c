@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/* The new side's steps of a hand-over. */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/file.h"
+#include "host/process.h"
+#include "host/sock.h"
+#include "machine/vcpu.h"
+#include "machine/vm.h"
+#include "update/handover.h"
+
+#define EXEC_STATE_NAME "BATON_CPR_EXEC_STATE"
+
+enum {
+	RECEIVE_CHUNK = 256 << 10,
+	/* How long the first entry may take before the answer goes without it. */
+	ENTRY_WAIT_NS = 50000000,
+};
+#define DEADLINE_CPR_STATE_NS UINT64_C(10000000000)
+
+static uint64_t soon(void)
+{
+	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
+}
+
+/* A listening socket for the CPR channel. */
+static int listen_cpr(const struct channel *c, struct err *e)
+{
+	uint64_t number;
+	int r;
+
+	if (c->transport == TRANSPORT_UNIX)
+		return sock_listen_unix(c->path, e);
+	if (c->transport != TRANSPORT_FD)
+		return err_set(e, EINVAL, "bad cpr channel socket type; must be unix");
+	r = parse_uint(c->path, INT32_MAX, &number, e);
+	if (!r)
+		r = sock_check_listening((int)number, e);
+	return r ? r : (int)number;
+}
+
+int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *sock, struct err *e)
+{
+	AUTO_CLOSE int conn = -1, listener = -1;
+	pid_t pid;
+	uid_t uid;
+	int r;
+
+	cpr_state_init(state);
+	listener = listen_cpr(cpr, e);
+	if (listener < 0)
+		return listener;
+	r = conn = sock_accept(listener, e);
+	if (cpr->transport == TRANSPORT_UNIX)
+		unlink(cpr->path);
+	if (r >= 0)
+		r = sock_peer(conn, &pid, &uid, e);
+	if (r < 0)
+		return r;
+	if (uid != geteuid())
+		return err_set(e, EPERM, "process %d connected as user %u; it must be user %u", pid,
+			       uid, geteuid());
+	r = cpr_state_recv(state, conn, clock_boottime_ns() + DEADLINE_CPR_STATE_NS, e);
+	if (!r && state->mode != MODE_CPR_TRANSFER)
+		r = err_set(e, EPROTO, "the old side is not in mode cpr-transfer");
+	if (r) {
+		migration_refuse_cpr(conn, e->msg);
+		cpr_state_fini(state);
+		return err_prefix(e, "the CPR state of process %d cannot be used", pid);
+	}
+	*sock = take_fd(&conn);
+	return 0;
+}
+
+void migration_refuse_cpr(int sock, const char *why)
+{
+	struct err ignored;
+
+	if (sock >= 0)
+		wire_send(sock, WIRE_REFUSE, why, strlen(why), soon(), &ignored);
+}
+
+static int read_inherited(int fd, struct cpr_state *state, struct err *e)
+{
+	AUTO_FREE uint8_t *bytes = NULL;
+	uint64_t size;
+	int r;
+
+	r = file_size(fd, EXEC_STATE_NAME, &size, e);
+	if (r)
+		return r;
+	if (size > STREAM_MAX_BYTES)
+		return err_set(e, EFBIG, "%s is too large", EXEC_STATE_NAME);
+	bytes = malloc(size + 1);
+	if (!bytes)
+		return err_set(e, ENOMEM, "no memory for %s", EXEC_STATE_NAME);
+	r = file_read_at(fd, EXEC_STATE_NAME, 0, bytes, size, e);
+	if (!r)
+		r = cpr_state_decode(state, bytes, size, e);
+	for (size_t i = 0; !r && i < state->nr_fds; i++)
+		r = process_keep_fd(state->fds[i].fd, false, e);
+	return r;
+}
+
+int migration_inherit_cpr(struct cpr_state *state, struct err *e)
+{
+	const char *text = getenv(EXEC_STATE_NAME);
+	AUTO_CLOSE int fd = -1;
+	uint64_t number;
+	int r;
+
+	if (!text)
+		return 0;
+	r = parse_uint(text, INT32_MAX, &number, e);
+	unsetenv(EXEC_STATE_NAME);
+	if (r)
+		return err_prefix(e, "%s", EXEC_STATE_NAME);
+	fd = (int)number;
+	cpr_state_init(state);
+	r = read_inherited(fd, state, e);
+	if (!r && (state->mode != MODE_CPR_EXEC || state->pid != getpid()))
+		r = err_set(e, EPROTO, "it was made by process %d, this is %d", state->pid,
+			    getpid());
+	if (r) {
+		/* Descriptors of a state that is not ours are not ours to close. */
+		state->nr_fds = 0;
+		cpr_state_fini(state);
+		return err_prefix(e, "%s cannot be used", EXEC_STATE_NAME);
+	}
+	return 1;
+}
+
+int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock, struct err *e)
+{
+	int fd = cpr_state_find_fd(state, OWNER_FD_NAME, 0);
+	int r;
+
+	r = machine_config_check(m->vm, state->config, e);
+	if (!r && fd < 0)
+		r = err_set(e, EPROTO, "the old side sent no owner word");
+	if (!r)
+		r = owner_open(&m->owner, fd, e);
+	if (r)
+		return r;
+	cpr_state_take_fd(state, OWNER_FD_NAME, 0);
+	m->incoming = true;
+	m->mode = (enum migration_mode)state->mode;
+	m->peer_pid = state->pid;
+	m->cpr = *state;
+	m->cpr_sock = take_fd(sock);
+	*state = (struct cpr_state){ 0 };
+	return 0;
+}
+
+/* The state is complete once the offer came and as many bytes as it says. */
+static void check_complete(struct migration *m)
+{
+	struct err e;
+
+	if (!m->offer_known || m->stream.len < m->offer_len)
+		return;
+	if (m->stream.len > m->offer_len ||
+	    stream_hash(m->stream.data, m->stream.len) != m->offer_hash) {
+		err_set(&e, EPROTO,
+			"what came on the main channel is not the state the old side offered");
+		handover_fail(m, &e);
+		return;
+	}
+	owner_times(&m->owner)->received = clock_boottime_ns();
+	loop_fd_del(m->vm->loop, &m->main_watch);
+	loop_fd_del(m->vm->loop, &m->cpr_watch);
+	handover_continue(m);
+}
+
+static void on_state_bytes(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	struct err e;
+	ssize_t n;
+
+	(void)events;
+	buf_reserve(&m->stream, RECEIVE_CHUNK);
+	if (m->stream.failed || m->stream.len > STREAM_MAX_BYTES) {
+		err_set(&e, ENOMEM, "the state on the main channel is too long");
+		handover_fail(m, &e);
+		return;
+	}
+	n = read(m->main_fd, m->stream.data + m->stream.len, RECEIVE_CHUNK);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		err_set_errno(&e, "cannot read the main channel");
+		handover_fail(m, &e);
+		return;
+	}
+	if (n == 0) {
+		/* The offer, on the other channel, says whether this was all. */
+		loop_fd_del(m->vm->loop, &m->main_watch);
+		if (m->offer_known && m->stream.len < m->offer_len) {
+			err_set(&e, ENODATA, "the main channel ended after %zu of %llu bytes",
+				m->stream.len, (unsigned long long)m->offer_len);
+			handover_fail(m, &e);
+		}
+		return;
+	}
+	m->stream.len += (size_t)n;
+	check_complete(m);
+}
+
+static void on_main_connection(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	struct err e;
+	int conn;
+
+	(void)events;
+	conn = sock_accept(m->main_fd, &e);
+	if (conn < 0) {
+		handover_fail(m, &e);
+		return;
+	}
+	loop_fd_del(m->vm->loop, &m->main_watch);
+	close_fd(&m->main_fd);
+	if (m->main_channel.transport == TRANSPORT_UNIX)
+		unlink(m->main_channel.path);
+	m->main_fd = conn;
+	sock_set_blocking(conn, 0);
+	migration_set_status(m, MIGRATION_ACTIVE);
+	if (loop_fd_add(m->vm->loop, &m->main_watch, conn, EPOLLIN, on_state_bytes, m, &e))
+		handover_fail(m, &e);
+}
+
+static void on_old_side(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	AUTO_BUF payload = { 0 };
+	enum wire_type type;
+	struct cursor c;
+	struct err e;
+
+	(void)events;
+	if (wire_recv(m->cpr_sock, &type, &payload, soon(), &e)) {
+		err_prefix(&e, "the old side (process %d) has gone", m->peer_pid);
+		handover_fail(m, &e);
+		return;
+	}
+	cursor_init(&c, payload.data, payload.len);
+	if (type == WIRE_OFFER && m->step == STEP_RECEIVE && payload.len == 16 && !m->offer_known) {
+		m->offer_len = cursor_be64(&c);
+		m->offer_hash = cursor_be64(&c);
+		m->offer_known = true;
+		check_complete(m);
+		return;
+	}
+	if (type == WIRE_CANCEL)
+		err_set(&e, ECANCELED, "the old side gave up: %.*s",
+			(int)MIN(payload.len, sizeof(e.msg)), (const char *)payload.data);
+	else
+		err_set(&e, EPROTO, "the old side sent message %d, which has no place here", type);
+	handover_fail(m, &e);
+}
+
+static int check_incoming(const struct migration *m, const struct channel *c, struct err *e)
+{
+	if (m->vm->runstate != RUNSTATE_INMIGRATE)
+		return err_set(e, EINVAL, "'-incoming' was not specified on the command line");
+	if (m->step != STEP_IDLE)
+		return err_set(e, EBUSY, "The incoming migration has already been started");
+	if (!m->incoming || !m->owner.page)
+		return err_set(e, ENOTSUP,
+			       "there is no CPR state here: this version loads a guest only by "
+			       "cpr-transfer or cpr-exec");
+	if (m->mode == MODE_CPR_EXEC && c->transport != TRANSPORT_FILE)
+		return err_set(e, EINVAL, "Migration requires seekable transport (e.g. file)");
+	if (m->mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_FILE)
+		return err_set(e, EINVAL, "Migration requires streamable transport (eg unix)");
+	if (m->mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_INET && !strcmp(c->port, "0"))
+		return err_set(e, EINVAL,
+			       "cpr-transfer cannot use port 0: the old side could not know where "
+			       "to connect");
+	return 0;
+}
+
+int migration_incoming(struct migration *m, const struct channel *main_channel, bool exit_on_error,
+		       struct err *e)
+{
+	int r = check_incoming(m, main_channel, e);
+
+	if (r)
+		return r;
+	r = migration_list_state(m, e);
+	if (r)
+		return r;
+	m->main_channel = *main_channel;
+	/* The only owner must not end because a file name was wrong. */
+	m->exit_on_error = exit_on_error && m->mode != MODE_CPR_EXEC;
+	m->start_ns = clock_boottime_ns();
+	m->error[0] = '\0';
+	migration_set_status(m, MIGRATION_SETUP);
+	return handover_start(m, STEP_RECEIVE, e);
+}
+
+void migration_incoming_defer(struct migration *m)
+{
+	struct err e;
+
+	if (m->cpr_sock < 0 || wire_send(m->cpr_sock, WIRE_WAITING, NULL, 0, soon(), &e) == 0)
+		return;
+	log_warn("the old side was not told that this side waits: %s", e.msg);
+}
+
+static int open_main_listener(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	uint64_t number;
+	int r;
+
+	switch (c->transport) {
+	case TRANSPORT_UNIX:
+		return sock_listen_unix(c->path, e);
+	case TRANSPORT_INET:
+		return sock_listen_inet(c->host, c->port, e);
+	case TRANSPORT_FD:
+		r = parse_uint(c->path, INT32_MAX, &number, e);
+		if (!r)
+			r = sock_check_listening((int)number, e);
+		return r ? r : (int)number;
+	default:
+		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
+	}
+}
+
+static int read_state_file(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	AUTO_CLOSE int fd = -1;
+	uint64_t size = 0;
+	int r;
+
+	r = file_open_ro(c->file, &fd, e);
+	if (!r)
+		r = file_size(fd, c->file, &size, e);
+	if (r)
+		return r;
+	size = size > c->offset ? size - c->offset : 0;
+	if (size > STREAM_MAX_BYTES)
+		return err_set(e, EFBIG, "'%s' is %llu bytes long, more than any machine's state",
+			       c->file, (unsigned long long)size);
+	m->stream.len = 0;
+	buf_reserve(&m->stream, size + 1);
+	if (m->stream.failed)
+		return err_set(e, ENOMEM, "no memory to read '%s'", c->file);
+	r = file_read_at(fd, c->file, c->offset, m->stream.data, size, e);
+	m->stream.len = r ? 0 : size;
+	return r;
+}
+
+int incoming_receive(struct migration *m, struct err *e)
+{
+	struct loop *l = m->vm->loop;
+	AUTO_BUF ready = { 0 };
+	int r;
+
+	if (m->mode == MODE_CPR_EXEC) {
+		migration_set_status(m, MIGRATION_ACTIVE);
+		r = read_state_file(m, e);
+		owner_times(&m->owner)->received = clock_boottime_ns();
+		return r;
+	}
+	r = m->main_fd = open_main_listener(m, e);
+	if (r < 0)
+		return r;
+	/* Room for the state, so that the pause does not pay for growing it. */
+	buf_reserve(&m->stream, RECEIVE_CHUNK);
+	r = loop_fd_add(l, &m->main_watch, m->main_fd, EPOLLIN, on_main_connection, m, e);
+	if (!r)
+		r = loop_fd_add(l, &m->cpr_watch, m->cpr_sock, EPOLLIN, on_old_side, m, e);
+	if (r)
+		return r;
+	buf_put_be32(&ready, WIRE_VERSION);
+	buf_put_be32(&ready, (uint32_t)getpid());
+	r = wire_send(m->cpr_sock, WIRE_READY, ready.data, ready.len, soon(), e);
+	return r ? r : STEP_WAIT;
+}
+
+int incoming_load(struct migration *m, struct err *e)
+{
+	const struct global_state *g;
+	int r;
+
+	m->state_bytes = m->stream.len;
+	r = stream_decode(m->stream.data, m->stream.len, &m->snap, e);
+	if (!r)
+		r = vm_load_state(m->vm, &m->snap, e);
+	if (r)
+		return err_prefix(e, "load of migration failed");
+	g = snapshot_find(&m->snap, global_state_desc.name, 0)->state;
+	/* Its check() has parsed it before. */
+	runstate_parse((const char *)g->runstate, &m->saved_runstate);
+	owner_times(&m->owner)->loaded = clock_boottime_ns();
+	return STEP_NEXT;
+}
+
+int incoming_claim(struct migration *m, struct err *e)
+{
+	if (!owner_claim(&m->owner))
+		return err_set(e, ECANCELED, "the old side took the guest back");
+	m->vm->foreign = false;
+	return STEP_NEXT;
+}
+
+/* Until the first vCPU is in the guest, which the answer promises. */
+static uint64_t wait_for_entry(const struct vm *vm)
+{
+	uint64_t limit = clock_boottime_ns() + ENTRY_WAIT_NS, entered;
+
+	while (!(entered = vcpu_entered_ns(vm->vcpus[0]))) {
+		if (clock_boottime_ns() > limit)
+			return limit;
+		sched_yield();
+	}
+	return entered;
+}
+
+int incoming_run(struct migration *m, struct err *e)
+{
+	struct owner_times *t = owner_times(&m->owner);
+	struct vm *vm = m->vm;
+
+	t->entered = clock_boottime_ns();
+	if (runstate_is_live(m->saved_runstate) && m->autostart) {
+		vm_start(vm);
+		t->entered = wait_for_entry(vm);
+	} else if (runstate_is_live(m->saved_runstate)) {
+		vm_set_runstate(vm, RUNSTATE_PAUSED);
+	} else {
+		vm_set_runstate(vm, m->saved_runstate);
+	}
+	/* The guest is ours; an old side that does not hear it finds out by the word. */
+	if (m->cpr_sock >= 0 && wire_send(m->cpr_sock, WIRE_RUNNING, NULL, 0, soon(), e))
+		log_warn("the old side was not told that the guest runs here: %s", e->msg);
+	return STEP_NEXT;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/* The migration object: what QMP's migrate and query-migrate act on. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "machine/vm.h"
+#include "update/handover.h"
+
+static const char *const status_names[] = {
+	[MIGRATION_NONE] = "none",
+	[MIGRATION_SETUP] = "setup",
+	[MIGRATION_CANCELLING] = "cancelling",
+	[MIGRATION_CANCELLED] = "cancelled",
+	[MIGRATION_ACTIVE] = "active",
+	[MIGRATION_COMPLETED] = "completed",
+	[MIGRATION_FAILING] = "failing",
+	[MIGRATION_FAILED] = "failed",
+	[MIGRATION_DEVICE] = "device",
+};
+
+static const struct vs_field global_state_fields[] = {
+	VS_FIELD_RANGE(struct global_state, size, 1, SIZEOF_FIELD(struct global_state, runstate)),
+	VS_BUFFER(struct global_state, runstate),
+	VS_FIELD(struct global_state, has_vm_was_suspended),
+	VS_FIELD(struct global_state, vm_was_suspended),
+	VS_BUFFER(struct global_state, unused),
+	VS_END,
+};
+
+static int check_global_state(const void *state, struct err *e)
+{
+	const struct global_state *g = state;
+	enum runstate ignored;
+
+	if (g->runstate[g->size - 1] || strlen((const char *)g->runstate) != g->size - 1 ||
+	    !runstate_parse((const char *)g->runstate, &ignored))
+		return err_set(e, EINVAL, "the state names a run state that is unknown here");
+	return 0;
+}
+
+const struct vs_desc global_state_desc = {
+	.name = "globalstate",
+	.version = 1,
+	.min_version = 1,
+	.size = sizeof(struct global_state),
+	.fields = global_state_fields,
+	.check = check_global_state,
+};
+
+const char *migration_status_name(enum migration_status s)
+{
+	return status_names[s];
+}
+
+static void continue_later(void *opaque)
+{
+	handover_continue(opaque);
+}
+
+int migration_create(struct migration **out, struct vm *vm, bool autostart, struct err *e)
+{
+	struct migration *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return err_set(e, ENOMEM, "no memory for the migration object");
+	m->vm = vm;
+	m->autostart = autostart;
+	m->cpr_sock = m->main_fd = m->state_memfd = m->peer_pidfd = -1;
+	m->owner.fd = -1;
+	m->cpr_watch.fd = m->main_watch.fd = m->pid_watch.fd = -1;
+	list_init(&m->observers);
+	migration_params_init(&m->params);
+	loop_timer_init(&m->deadline, NULL, m);
+	loop_work_init(&m->resume_work, continue_later, m);
+	*out = m;
+	return 0;
+}
+
+void migration_destroy(struct migration *m)
+{
+	if (!m)
+		return;
+	handover_release(m);
+	migration_params_fini(&m->params);
+	free(m);
+}
+
+struct migration_params *migration_params(struct migration *m)
+{
+	return &m->params;
+}
+
+bool migration_cap_get(const struct migration *m, enum migration_cap cap)
+{
+	return m->caps[cap];
+}
+
+void migration_cap_set(struct migration *m, enum migration_cap cap, bool on)
+{
+	m->caps[cap] = on;
+}
+
+void migration_observe(struct migration *m, struct migration_observer *o)
+{
+	list_add(&m->observers, &o->link);
+}
+
+void migration_set_exec_hook(struct migration *m, void (*hook)(void *opaque, bool leaving),
+			     void *opaque)
+{
+	m->exec_hook = hook;
+	m->exec_hook_opaque = opaque;
+}
+
+void migration_notify_exec(struct migration *m, bool leaving)
+{
+	if (m->exec_hook)
+		m->exec_hook(m->exec_hook_opaque, leaving);
+}
+
+void migration_set_status(struct migration *m, enum migration_status status)
+{
+	struct list *pos, *tmp;
+
+	m->status = status;
+	list_for_each(pos, tmp, &m->observers) {
+		struct migration_observer *o = CONTAINER_OF(pos, struct migration_observer, link);
+
+		o->status(o->opaque, status);
+		if (status == MIGRATION_ACTIVE && !m->incoming && o->pass)
+			o->pass(o->opaque, 1);
+	}
+}
+
+/* An attempt is under way. */
+static bool at_work(const struct migration *m)
+{
+	return m->step != STEP_IDLE && m->step != STEP_DONE;
+}
+
+size_t migration_blockers(const struct migration *m, char **out, size_t max)
+{
+	const struct ram_block *b = m->vm->mem.ram;
+	size_t n = 0;
+
+	if (b->share || n == max)
+		return n;
+	if (asprintf(&out[n],
+		     "Memory region %s is not compatible with CPR. share=on is required for "
+		     "memory-backend objects, and aux-ram-share=on is required.",
+		     b->name) >= 0)
+		n++;
+	return n;
+}
+
+/* Which main channels a mode can use. */
+static int check_transport(enum migration_mode mode, const struct channel *c, struct err *e)
+{
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_FILE)
+		return err_set(e, EINVAL, "Migration requires streamable transport (eg unix)");
+	if (mode == MODE_CPR_TRANSFER && c->transport != TRANSPORT_UNIX &&
+	    c->transport != TRANSPORT_INET)
+		return err_set(e, ENOTSUP,
+			       "cpr-transfer needs a main channel of type unix or inet");
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_INET && !strcmp(c->port, "0"))
+		return err_set(e, EINVAL,
+			       "cpr-transfer cannot use port 0: the port the new side would listen "
+			       "at is unknown");
+	if (mode == MODE_CPR_EXEC && c->transport != TRANSPORT_FILE)
+		return err_set(e, EINVAL, "Migration requires seekable transport (e.g. file)");
+	return 0;
+}
+
+static int check_blockers(const struct migration *m, struct err *e)
+{
+	char *reasons[1];
+
+	if (!migration_blockers(m, reasons, ARRAY_SIZE(reasons)))
+		return 0;
+	err_set(e, EBUSY, "%s", reasons[0]);
+	free(reasons[0]);
+	return -e->code;
+}
+
+/* Everything that can be found out without touching anything, in the order the field knows. */
+static int check_start(const struct migration *m, const struct channel *main_channel,
+		       const struct channel *cpr, struct err *e)
+{
+	enum migration_mode mode = (enum migration_mode)m->params.mode;
+	int r;
+
+	if (mode != MODE_CPR_TRANSFER && mode != MODE_CPR_EXEC)
+		return err_set(e, ENOTSUP,
+			       "mode '%s' is not supported by this version; set the parameter mode "
+			       "to cpr-transfer or cpr-exec",
+			       migration_mode_name(mode));
+	r = check_transport(mode, main_channel, e);
+	if (r)
+		return r;
+	if (mode == MODE_CPR_TRANSFER && !cpr)
+		return err_set(e, EINVAL, "missing 'cpr' migration channel");
+	if (at_work(m))
+		return err_set(e, EBUSY, "There's a migration process in progress");
+	if (m->vm->runstate == RUNSTATE_INMIGRATE)
+		return err_set(e, EBUSY, "Guest is waiting for an incoming migration");
+	if (m->vm->runstate == RUNSTATE_POSTMIGRATE || m->given_away)
+		return err_set(e, EBUSY,
+			       "Can't migrate the vm that was paused due to previous migration");
+	if (m->vm->runstate == RUNSTATE_INTERNAL_ERROR)
+		return err_set(e, EBUSY, "the guest has failed; reset it first");
+	if (mode == MODE_CPR_EXEC && !m->params.cpr_exec_command)
+		return err_set(e, EINVAL, "cpr-exec mode requires setting cpr-exec-command");
+	return check_blockers(m, e);
+}
+
+int migration_start(struct migration *m, const struct channel *main_channel,
+		    const struct channel *cpr, struct err *e)
+{
+	int r = check_start(m, main_channel, cpr, e);
+
+	if (r)
+		return r;
+	m->mode = (enum migration_mode)m->params.mode;
+	m->incoming = false;
+	m->main_channel = *main_channel;
+	m->cpr_channel = cpr ? *cpr : (struct channel){ 0 };
+	m->error[0] = '\0';
+	m->times = (struct owner_times){ 0 };
+	m->start_ns = clock_boottime_ns();
+	m->setup_ns = m->end_ns = 0;
+	migration_set_status(m, MIGRATION_SETUP);
+	return handover_start(m, STEP_CONNECT, e);
+}
+
+void migration_cancel(struct migration *m)
+{
+	struct err e;
+
+	if (!at_work(m) || m->incoming)
+		return;
+	/* The guest is offered: only the new side's answer or the deadline decides now. */
+	if (m->owner.page && owner_get(&m->owner) == OWNER_NEW)
+		return;
+	err_set(&e, ECANCELED, "the update was cancelled");
+	m->cancelled = true;
+	handover_fail(m, &e);
+	m->cancelled = false;
+}
+
+static void add_phase(struct migration_info *out, const char *name, uint64_t from, uint64_t to)
+{
+	if (from && to >= from && out->nr_phases < ARRAY_SIZE(out->phases))
+		out->phases[out->nr_phases++] =
+			(struct migration_phase){ .name = name, .us = (to - from) / 1000 };
+}
+
+void migration_info(const struct migration *m, struct migration_info *out)
+{
+	const struct owner_times *t = &m->times;
+
+	*out = (struct migration_info){ .status = m->status, .incoming = m->incoming };
+	if (m->status == MIGRATION_FAILED)
+		snprintf(out->error, sizeof(out->error), "%s", m->error);
+	if (m->status != MIGRATION_COMPLETED)
+		return;
+	if (t->stop && t->entered >= t->stop)
+		out->downtime_us = (t->entered - t->stop) / 1000;
+	if (m->setup_ns)
+		out->setup_us = (m->setup_ns - m->start_ns) / 1000;
+	out->total_us = (m->end_ns - m->start_ns) / 1000;
+	out->bytes = m->state_bytes;
+	add_phase(out, "stop", t->stop, t->stopped);
+	add_phase(out, "save", t->stopped, t->saved);
+	add_phase(out, "send", t->saved, t->received);
+	add_phase(out, "load", t->received, t->loaded);
+	add_phase(out, "resume", t->loaded, t->entered);
+}
+
+int migration_cont(struct migration *m, struct err *e)
+{
+	struct vm *vm = m->vm;
+
+	switch (vm->runstate) {
+	case RUNSTATE_INMIGRATE:
+		m->autostart = true;
+		return 0;
+	case RUNSTATE_FINISH_MIGRATE:
+		return err_set(e, EBUSY, "Migration is not finalized yet");
+	case RUNSTATE_INTERNAL_ERROR:
+	case RUNSTATE_SHUTDOWN:
+		return err_set(e, EBUSY, "Resetting the Virtual Machine is required");
+	case RUNSTATE_SUSPENDED:
+		return 0;
+	default:
+		break;
+	}
+	if (m->given_away || vm->foreign)
+		return err_set(e, EPERM,
+			       "the guest was handed over to process %d and cannot run here again",
+			       m->peer_pid);
+	vm_start(vm);
+	return 0;
+}
+
+int migration_stop(struct migration *m, struct err *e)
+{
+	struct vm *vm = m->vm;
+
+	if (vm->runstate == RUNSTATE_INMIGRATE)
+		m->autostart = false;
+	else if (vm->runstate == RUNSTATE_RUNNING)
+		vm_stop(vm, RUNSTATE_PAUSED);
+	else if (vm->runstate == RUNSTATE_FINISH_MIGRATE)
+		return err_set(e, EBUSY, "an update is at work, the guest is stopped already");
+	return 0;
+}
+
+int migration_list_state(struct migration *m, struct err *e)
+{
+	int r;
+
+	snapshot_fini(&m->snap);
+	snapshot_init(&m->snap, LAYOUT_MACHINE_TYPE);
+	r = vm_list_state(m->vm, &m->snap, e);
+	if (!r)
+		r = snapshot_add(&m->snap, global_state_desc.name, 0, &global_state_desc, e);
+	return r;
+}
+
+int migration_set_fault(struct migration *m, const char *spec, struct err *e)
+{
+	static const char *const kinds[] = { "", "kill", "stop", "fail" };
+	const char *colon = strchr(spec, ':');
+	char names[256] = "";
+	size_t n = 0;
+
+	for (int s = STEP_IDLE + 1; s < STEP_DONE; s++) {
+		const char *name = handover_table[s].name;
+
+		n += (size_t)snprintf(names + n, sizeof(names) - n, " %s", name);
+		if (!colon || strlen(name) != (size_t)(colon - spec) ||
+		    strncmp(name, spec, strlen(name)))
+			continue;
+		for (size_t k = FAULT_KILL; k < ARRAY_SIZE(kinds); k++) {
+			if (strcmp(colon + 1, kinds[k]))
+				continue;
+			m->fault_step = (enum handover_step)s;
+			m->fault = (enum fault_kind)k;
+			return 0;
+		}
+	}
+	return err_set(e, EINVAL,
+		       "'%s' is no fault: it is STEP:kill, STEP:stop or STEP:fail with one of "
+		       "these steps:%s",
+		       spec, names);
+}
+
+char *machine_config_text(const struct vm *vm)
+{
+	const struct ram_block *b = vm->mem.ram;
+	json_t *j = json_pack("{s:s, s:i, s:[{s:s, s:I, s:b}]}", "machine", LAYOUT_MACHINE_TYPE,
+			      "vcpus", (int)vm->nr_vcpus, "ram", "name", b->name, "size",
+			      (json_int_t)b->size, "share", b->share);
+	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+	json_decref(j);
+	return text;
+}
+
+int machine_config_check(const struct vm *vm, const char *text, struct err *e)
+{
+	const struct ram_block *b = vm->mem.ram;
+	const char *machine, *ram_name;
+	json_int_t ram_size;
+	int vcpus, share, r = 0;
+	json_error_t why;
+	json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+
+	if (!j)
+		return err_set(e, EPROTO, "the old side's configuration is no JSON: %s", why.text);
+	if (json_unpack_ex(j, &why, 0, "{s:s, s:i, s:[{s:s, s:I, s:b}]}", "machine", &machine,
+			   "vcpus", &vcpus, "ram", "name", &ram_name, "size", &ram_size, "share",
+			   &share))
+		r = err_set(e, EPROTO, "the old side's configuration is incomplete: %s", why.text);
+	else if (strcmp(machine, LAYOUT_MACHINE_TYPE))
+		r = err_set(e, EINVAL, "the old machine is of type '%s', this one '%s'", machine,
+			    LAYOUT_MACHINE_TYPE);
+	else if (vcpus < 0 || (unsigned int)vcpus != vm->nr_vcpus)
+		r = err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
+			    vcpus, vm->nr_vcpus, vcpus);
+	else if (strcmp(ram_name, b->name) || (uint64_t)ram_size != b->size)
+		r = err_set(
+			e, EINVAL,
+			"the old machine's RAM is '%s' with %lld bytes, this one's '%s' with %llu",
+			ram_name, (long long)ram_size, b->name, (unsigned long long)b->size);
+	json_decref(j);
+	return r;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* The migration object: what QMP's migrate and query-migrate act on. */
+#ifndef UPDATE_MIGRATION_H
+#define UPDATE_MIGRATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "update/channel.h"
+#include "update/params.h"
+
+struct vm;
+struct migration;
+struct cpr_state;
+
+/* QEMU's names, in its order, of the states an update passes through here. */
+enum migration_status {
+	MIGRATION_NONE,
+	MIGRATION_SETUP,
+	MIGRATION_CANCELLING,
+	MIGRATION_CANCELLED,
+	MIGRATION_ACTIVE,
+	MIGRATION_COMPLETED,
+	MIGRATION_FAILING,
+	MIGRATION_FAILED,
+	MIGRATION_DEVICE,
+};
+
+const char *migration_status_name(enum migration_status s);
+
+/* What query-migrate reports. Times are of the last attempt. */
+struct migration_info {
+	enum migration_status status;
+	bool incoming;        /* this process received (or waits for) the guest */
+	char error[1024];     /* status failed: why; else empty                 */
+	uint64_t setup_us;    /* everything before the guest was stopped        */
+	uint64_t downtime_us; /* guest stopped to guest running in the new side (or again here) */
+	uint64_t total_us;
+	uint64_t bytes; /* of device state                                */
+	/* The parts of the pause, in order; nr_phases of them. */
+	struct migration_phase {
+		const char *name;
+		uint64_t us;
+	} phases[8];
+	size_t nr_phases;
+};
+
+struct migration_observer {
+	struct list link;
+	void (*status)(void *opaque, enum migration_status status);
+	void (*pass)(void *opaque, uint64_t pass);
+	void *opaque;
+};
+
+/*
+ * One per process, for its whole life. Main loop's thread, as all here. @autostart: an
+ * incoming guest that ran is to run here too (no -S). The caller owns the result.
+ */
+int migration_create(struct migration **out, struct vm *vm, bool autostart, struct err *e);
+void migration_destroy(struct migration *m);
+
+/*
+ * New side, before the machine exists: gets the CPR state, which holds the preserved
+ * descriptors, from the channel (waits there for the old side) or, after cpr-exec, from the old
+ * image. migration_recv_cpr() leaves the connection in *@sock.
+ */
+int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *sock,
+		       struct err *e);
+/* Returns 1 and fills @state if this image was started by cpr-exec, 0 if not. */
+int migration_inherit_cpr(struct cpr_state *state, struct err *e);
+/* Tells the old side at @sock why the machine cannot be built here. */
+void migration_refuse_cpr(int sock, const char *why);
+
+/*
+ * New side, once the machine exists: takes over @state (its descriptors that are left) and
+ * *@sock, and compares the machine with the old one's. On failure both stay the caller's.
+ */
+int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock, struct err *e);
+
+struct migration_params *migration_params(struct migration *m);
+bool migration_cap_get(const struct migration *m, enum migration_cap cap);
+void migration_cap_set(struct migration *m, enum migration_cap cap, bool on);
+void migration_observe(struct migration *m, struct migration_observer *o);
+
+/*
+ * `migrate`: checks everything checkable in the order the field knows, then
+ * starts the update and returns; the rest happens in the main loop. @cpr may be
+ * NULL. A failure before the start changes nothing.
+ */
+int migration_start(struct migration *m, const struct channel *main_channel,
+		    const struct channel *cpr, struct err *e);
+/* `migrate_cancel`: rolls back what is under way; nothing under way is no error. */
+void migration_cancel(struct migration *m);
+
+/*
+ * `migrate-incoming`, and -incoming with a main channel: opens @main_channel and
+ * waits there for the state. @exit_on_error: a state that cannot be loaded ends
+ * the process. Run state inmigrate only.
+ */
+int migration_incoming(struct migration *m, const struct channel *main_channel, bool exit_on_error,
+		       struct err *e);
+/* -incoming defer: waits for migration_incoming(); the old side is told. */
+void migration_incoming_defer(struct migration *m);
+
+/*
+ * @hook is called with true right before this image is replaced by cpr-exec, with false
+ * if that failed: for what the next image must find as the first found it (a terminal's mode).
+ */
+void migration_set_exec_hook(struct migration *m, void (*hook)(void *opaque, bool leaving),
+			     void *opaque);
+
+/*
+ * A test aid, `-debug handover=STEP:kill|stop|fail`: the process dies, hangs or fails
+ * when it comes to that step of an update. -EINVAL for what is none, with the list of steps.
+ */
+int migration_set_fault(struct migration *m, const char *spec, struct err *e);
+
+void migration_info(const struct migration *m, struct migration_info *out);
+
+/*
+ * Why the machine could not be updated in the mode that is set, if anything
+ * stands in the way: up to @max sentences in @out, each to be freed by the
+ * caller. Returns how many.
+ */
+size_t migration_blockers(const struct migration *m, char **out, size_t max);
+
+/*
+ * `cont` and `stop` go through here, since an update may forbid the one (the
+ * guest lives elsewhere now) and postpone the other (inmigrate).
+ */
+int migration_cont(struct migration *m, struct err *e);
+int migration_stop(struct migration *m, struct err *e);
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* The old side's steps of a hand-over. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/file.h"
+#include "host/process.h"
+#include "host/sock.h"
+#include "machine/vm.h"
+#include "update/handover.h"
+
+#define EXEC_STATE_NAME "BATON_CPR_EXEC_STATE"
+
+static uint64_t soon(void)
+{
+	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
+}
+
+/* What goes to the new side; the descriptors in it are borrowed. */
+static int describe(struct migration *m, struct cpr_state *s, struct err *e)
+{
+	const struct ram_block *b = m->vm->mem.ram;
+	int r;
+
+	cpr_state_init(s);
+	s->pid = getpid();
+	s->mode = m->mode;
+	s->config = machine_config_text(m->vm);
+	if (!s->config)
+		return err_set(e, ENOMEM, "no memory for the configuration");
+	r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
+	if (!r)
+		r = cpr_state_add_fd(s, OWNER_FD_NAME, 0, m->owner.fd, e);
+	return r;
+}
+
+/* Frees the description without closing what it borrowed. */
+static void forget(struct cpr_state *s)
+{
+	s->nr_fds = 0;
+	cpr_state_fini(s);
+}
+
+static int connect_peer(struct migration *m, const struct cpr_state *s, struct err *e)
+{
+	uid_t uid;
+	int r;
+
+	if (m->cpr_channel.transport != TRANSPORT_UNIX)
+		return err_set(e, EINVAL, "bad cpr channel address; must be unix");
+	r = m->cpr_sock = sock_connect_unix(m->cpr_channel.path, e);
+	if (r < 0)
+		return r;
+	r = sock_peer(m->cpr_sock, &m->peer_pid, &uid, e);
+	if (r)
+		return r;
+	if (uid != geteuid())
+		return err_set(e, EPERM,
+			       "process %d at '%s' belongs to user %u, not to this one's (%u)",
+			       m->peer_pid, m->cpr_channel.path, uid, geteuid());
+	r = m->peer_pidfd = process_open_pidfd(m->peer_pid, e);
+	if (r < 0)
+		return r;
+	return cpr_state_send(s, m->cpr_sock, soon(), e);
+}
+
+static int write_for_next_image(struct migration *m, const struct cpr_state *s, struct err *e)
+{
+	AUTO_BUF b = { 0 };
+	int r = cpr_state_encode(s, &b, e);
+
+	if (r)
+		return r;
+	m->peer_pid = getpid();
+	r = m->state_memfd = file_create_memfd(EXEC_STATE_NAME, b.data, b.len, e);
+	return r < 0 ? r : 0;
+}
+
+int outgoing_connect(struct migration *m, struct err *e)
+{
+	struct cpr_state s;
+	int r;
+
+	r = migration_list_state(m, e);
+	if (!r)
+		r = owner_create(&m->owner, e);
+	if (r)
+		return r;
+	r = describe(m, &s, e);
+	if (!r)
+		r = m->mode == MODE_CPR_EXEC ? write_for_next_image(m, &s, e)
+					     : connect_peer(m, &s, e);
+	forget(&s);
+	return r;
+}
+
+void outgoing_undo_connect(struct migration *m)
+{
+	struct err ignored;
+
+	/* The new side would find out by the closed connection; it is told why. */
+	if (m->cpr_sock >= 0)
+		wire_send(m->cpr_sock, WIRE_CANCEL, m->error, strlen(m->error), soon(), &ignored);
+}
+
+/* A message of the new side while we wait for it. */
+static void on_message(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	AUTO_BUF payload = { 0 };
+	enum wire_type type;
+	struct err e;
+
+	(void)events;
+	if (wire_recv(m->cpr_sock, &type, &payload, soon(), &e)) {
+		err_prefix(&e, "the new side (process %d) has gone", m->peer_pid);
+		handover_fail(m, &e);
+		return;
+	}
+	if (type == WIRE_REFUSE) {
+		err_set(&e, ECONNREFUSED, "the new side (process %d) refuses: %.*s", m->peer_pid,
+			(int)MIN(payload.len, sizeof(e.msg)), (const char *)payload.data);
+		handover_fail(m, &e);
+	} else if (type == WIRE_WAITING && m->step == STEP_PREPARE) {
+		/* It waits for its operator, who may take any time; the guest runs. */
+		loop_timer_cancel(&m->deadline);
+	} else if ((type == WIRE_READY && m->step == STEP_PREPARE) ||
+		   (type == WIRE_RUNNING && m->step == STEP_OFFER)) {
+		loop_fd_del(m->vm->loop, &m->cpr_watch);
+		loop_fd_del(m->vm->loop, &m->pid_watch);
+		handover_continue(m);
+	} else {
+		err_set(&e, EPROTO, "the new side sent message %d at step '%s'", type,
+			handover_table[m->step].name);
+		handover_fail(m, &e);
+	}
+}
+
+static void on_peer_death(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	struct err e;
+
+	/* What it still said counts first. */
+	if (sock_has_input(m->cpr_sock)) {
+		on_message(m, events);
+		return;
+	}
+	err_set(&e, ESRCH, "the new side (process %d) has died", m->peer_pid);
+	handover_fail(m, &e);
+}
+
+static void on_deadline(void *opaque)
+{
+	struct migration *m = opaque;
+	struct err e;
+
+	/* It has the guest, only its answer is late: nothing to roll back. */
+	if (m->step == STEP_OFFER && owner_get(&m->owner) == OWNER_NEW)
+		return;
+	if (m->step == STEP_OFFER)
+		err_set(&e, ETIMEDOUT,
+			"the new side did not take the guest over within the downtime limit of "
+			"%llu ms",
+			(unsigned long long)m->params.downtime_limit);
+	else
+		err_set(&e, ETIMEDOUT, "the new side was not ready within %llu s",
+			(unsigned long long)(DEADLINE_PREPARE_NS / 1000000000));
+	handover_fail(m, &e);
+}
+
+static int wait_for_peer(struct migration *m, uint64_t deadline_ns, struct err *e)
+{
+	struct loop *l = m->vm->loop;
+	int r;
+
+	r = loop_fd_add(l, &m->cpr_watch, m->cpr_sock, EPOLLIN, on_message, m, e);
+	if (!r)
+		r = loop_fd_add(l, &m->pid_watch, m->peer_pidfd, EPOLLIN, on_peer_death, m, e);
+	if (r)
+		return r;
+	loop_timer_init(&m->deadline, on_deadline, m);
+	loop_timer_set(l, &m->deadline, deadline_ns);
+	return STEP_WAIT;
+}
+
+int outgoing_prepare(struct migration *m, struct err *e)
+{
+	return wait_for_peer(m, clock_boottime_ns() + DEADLINE_PREPARE_NS, e);
+}
+
+int outgoing_link(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	int r;
+
+	switch (c->transport) {
+	case TRANSPORT_UNIX:
+		r = m->main_fd = sock_connect_unix(c->path, e);
+		break;
+	case TRANSPORT_INET:
+		r = m->main_fd = sock_connect_inet(c->host, c->port, e);
+		if (r >= 0)
+			sock_set_nodelay(r);
+		break;
+	case TRANSPORT_FILE:
+		r = m->main_fd = file_create(c->file, c->offset, e);
+		break;
+	default:
+		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
+	}
+	if (r < 0)
+		return r;
+	if (m->mode != MODE_CPR_EXEC)
+		return STEP_NEXT;
+	/* Whoever asked gets the answer before this image is gone. */
+	loop_post(m->vm->loop, &m->resume_work);
+	return STEP_WAIT;
+}
+
+int outgoing_stop(struct migration *m, struct err *e)
+{
+	struct owner_times *t = owner_times(&m->owner);
+	struct vm *vm = m->vm;
+
+	t->stop = m->setup_ns = clock_boottime_ns();
+	m->saved_runstate = vm->runstate;
+	vm_set_busy(vm, true);
+	vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
+	t->stopped = clock_boottime_ns();
+	if (vm->reset_requested || vm->shutdown_requested || vm->failed)
+		return err_set(e, EAGAIN,
+			       "the guest asked for a reset or to be shut down at that moment");
+	migration_set_status(m, MIGRATION_ACTIVE);
+	return STEP_NEXT;
+}
+
+void outgoing_undo_stop(struct migration *m)
+{
+	struct vm *vm = m->vm;
+
+	/* From postmigrate, after an exec that failed, there is one way back. */
+	vm_set_runstate(vm, RUNSTATE_FINISH_MIGRATE);
+	if (m->saved_runstate == RUNSTATE_RUNNING)
+		vm_start(vm);
+	else
+		vm_set_runstate(vm, m->saved_runstate);
+	vm_set_busy(vm, false);
+}
+
+static void save_global_state(struct migration *m)
+{
+	struct global_state *g = snapshot_find(&m->snap, global_state_desc.name, 0)->state;
+
+	*g = (struct global_state){ .has_vm_was_suspended = true };
+	g->size = (uint32_t)snprintf((char *)g->runstate, sizeof(g->runstate), "%s",
+				     runstate_name(m->saved_runstate)) +
+		  1;
+}
+
+int outgoing_save(struct migration *m, struct err *e)
+{
+	int r;
+
+	migration_set_status(m, MIGRATION_DEVICE);
+	r = vm_save_state(m->vm, &m->snap, e);
+	if (r)
+		return err_prefix(e, "the state cannot be saved");
+	save_global_state(m);
+	r = stream_encode(&m->snap, &m->stream, e);
+	m->state_bytes = m->stream.len;
+	owner_times(&m->owner)->saved = clock_boottime_ns();
+	return r;
+}
+
+int outgoing_offer(struct migration *m, struct err *e)
+{
+	uint64_t deadline = owner_times(&m->owner)->stop + m->params.downtime_limit * 1000000;
+	AUTO_BUF offer = { 0 };
+	int r;
+
+	buf_put_be64(&offer, m->stream.len);
+	buf_put_be64(&offer, stream_hash(m->stream.data, m->stream.len));
+	if (offer.failed)
+		return err_set(e, ENOMEM, "no memory for the offer");
+	if (!owner_offer(&m->owner))
+		return err_set(e, EPROTO, "the owner word was changed by somebody else");
+	r = wire_send(m->cpr_sock, WIRE_OFFER, offer.data, offer.len, deadline, e);
+	if (!r)
+		r = sock_send_all(m->main_fd, m->stream.data, m->stream.len, -1, deadline, e);
+	if (r)
+		return err_prefix(e, "the state cannot be sent");
+	return wait_for_peer(m, deadline, e);
+}
+
+/* Descriptors the next image finds by their numbers. */
+static int keep_fds(struct migration *m, bool keep, struct err *e)
+{
+	int r = process_keep_fd(m->vm->mem.ram->fd, keep, e);
+
+	if (!r)
+		r = process_keep_fd(m->owner.fd, keep, e);
+	if (!r)
+		r = process_keep_fd(m->state_memfd, keep, e);
+	return r;
+}
+
+int outgoing_exec(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	char number[16];
+	int r;
+
+	r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
+	if (!r)
+		r = keep_fds(m, true, e);
+	if (r)
+		return r;
+	snprintf(number, sizeof(number), "%d", m->state_memfd);
+	if (setenv(EXEC_STATE_NAME, number, 1))
+		return err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
+	if (!owner_offer(&m->owner))
+		return err_set(e, EPROTO, "the owner word was changed by somebody else");
+	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
+	migration_set_status(m, MIGRATION_COMPLETED);
+	migration_notify_exec(m, true);
+	return process_exec(m->params.cpr_exec_command, e);
+}
+
+void outgoing_undo_exec(struct migration *m)
+{
+	struct err e;
+
+	migration_notify_exec(m, false);
+	unsetenv(EXEC_STATE_NAME);
+	/* Can fail only for descriptors that are not open, and these are. */
+	keep_fds(m, false, &e);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* The owner word: which process may run the guest. */
+#include <errno.h>
+
+#include "base/util.h"
+#include "host/mem.h"
+#include "update/owner.h"
+
+enum {
+	OWNER_PAGE_BYTES = 4096,
+	OWNER_MAGIC = 0x42744f77
+};
+
+struct owner_page {
+	uint32_t magic;
+	uint32_t word;
+	struct owner_times times;
+};
+
+int owner_create(struct owner *o, struct err *e)
+{
+	AUTO_CLOSE int fd = mem_create_memfd(OWNER_FD_NAME, OWNER_PAGE_BYTES, e);
+	void *p;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = mem_map(fd, OWNER_PAGE_BYTES, true, &p, e);
+	if (r)
+		return r;
+	o->page = p;
+	o->page->magic = OWNER_MAGIC;
+	__atomic_store_n(&o->page->word, OWNER_OLD, __ATOMIC_SEQ_CST);
+	o->fd = take_fd(&fd);
+	return 0;
+}
+
+int owner_open(struct owner *o, int fd, struct err *e)
+{
+	struct owner_page *page;
+	void *p;
+	int r;
+
+	r = mem_check_size(fd, OWNER_PAGE_BYTES, "owner word", e);
+	if (!r)
+		r = mem_map(fd, OWNER_PAGE_BYTES, true, &p, e);
+	if (r)
+		return r;
+	page = p;
+	if (page->magic != OWNER_MAGIC) {
+		mem_unmap(p, OWNER_PAGE_BYTES);
+		return err_set(e, EINVAL, "the page that came for the owner word is none");
+	}
+	o->page = page;
+	o->fd = fd;
+	return 0;
+}
+
+void owner_fini(struct owner *o)
+{
+	if (o->page)
+		mem_unmap(o->page, OWNER_PAGE_BYTES);
+	o->page = NULL;
+	close_fd(&o->fd);
+}
+
+static bool swap(struct owner *o, uint32_t from, uint32_t to)
+{
+	return __atomic_compare_exchange_n(&o->page->word, &from, to, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+bool owner_offer(struct owner *o)
+{
+	return swap(o, OWNER_OLD, OWNER_OFFERED);
+}
+
+bool owner_take_back(struct owner *o)
+{
+	return swap(o, OWNER_OFFERED, OWNER_OLD);
+}
+
+bool owner_claim(struct owner *o)
+{
+	return swap(o, OWNER_OFFERED, OWNER_NEW);
+}
+
+enum owner_side owner_get(const struct owner *o)
+{
+	return (enum owner_side)__atomic_load_n(&o->page->word, __ATOMIC_SEQ_CST);
+}
+
+struct owner_times *owner_times(struct owner *o)
+{
+	return &o->page->times;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* The owner word: which process may run the guest. */
+#ifndef UPDATE_OWNER_H
+#define UPDATE_OWNER_H
+
+/*
+ * DOC: theory of operation
+ *
+ * One 32-bit word in a page that the old and the new side both map. It changes
+ * only by compare-and-swap:
+ *
+ *	OLD -> OFFERED		old side: the guest is stopped, its state is saved
+ *	OFFERED -> NEW		new side: the state is loaded, I enter the guest
+ *	OFFERED -> OLD		old side: took it back, I resume the guest
+ *
+ * Whatever happens to messages, deadlines and processes, at most one of the two
+ * swaps from OFFERED succeeds; so at most one side runs the guest, and a side
+ * that lives can always find out whether it is the one.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* When what happened in the pause, CLOCK_BOOTTIME ns; for the report only. */
+struct owner_times {
+	uint64_t stop;     /* old: the guest is told to stop        */
+	uint64_t stopped;  /* old: all vCPUs are out                */
+	uint64_t saved;    /* old: the state is encoded             */
+	uint64_t received; /* new: the state is here and undamaged  */
+	uint64_t loaded;   /* new: KVM has it                       */
+	uint64_t entered;  /* new: the first vCPU enters the guest  */
+};
+
+enum owner_side {
+	OWNER_OLD = 0x4f4c4431,
+	OWNER_OFFERED = 0x4f464652,
+	OWNER_NEW = 0x4e455731,
+};
+
+struct owner {
+	int fd;                  /* owned memfd; goes to the other side */
+	struct owner_page *page; /* its mapping, shared                 */
+};
+
+#define OWNER_FD_NAME "baton-owner" /* its name among the descriptors handed over */
+
+#define OWNER_INIT       \
+	{                \
+		.fd = -1 \
+	}
+
+/* A new page with the word OLD. */
+int owner_create(struct owner *o, struct err *e);
+/* The page in @fd, which comes from the old side; ownership of @fd moves on success. */
+int owner_open(struct owner *o, int fd, struct err *e);
+void owner_fini(struct owner *o);
+
+/* The swaps; false: the word was something else. Any thread. */
+bool owner_offer(struct owner *o);
+bool owner_take_back(struct owner *o);
+bool owner_claim(struct owner *o);
+
+/* In the shared page; each side writes its own members. Never trusted for more than a report. */
+struct owner_times *owner_times(struct owner *o);
+
+/* The word now. */
+enum owner_side owner_get(const struct owner *o);
+
+#endif
