@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of commands that QMP offers and HMP is made of. */
+#ifndef CTL_COMMANDS_H
+#define CTL_COMMANDS_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "ctl/schema.h"
+
+struct ctl;
+
+/*
+ * A handler gets arguments that passed its schema. It returns 0 and may put an
+ * owned value in *@ret (left NULL it means an empty object), or fills @e.
+ */
+struct command {
+	const char *name;
+	const struct schema_member *args; /* ends with a NULL name; NULL: none */
+	/* The handler checks the arguments itself, against another table. */
+	bool own_check;
+	int (*run)(struct ctl *ctl, json_t *args, json_t **ret, struct err *e);
+};
+
+/* Each file of handlers has one table, which ends with a NULL name. */
+extern const struct command machine_commands[];
+extern const struct command migration_commands[];
+extern const struct command monitor_commands[];
+
+/* NULL if there is none. */
+const struct command *command_find(const char *name);
+/* Calls @fn for each command, in no particular order. */
+void command_for_each(void (*fn)(const struct command *c, void *arg), void *arg);
+
+/* Checks @args, an object or NULL, and runs the command. *@ret is owned by the caller, never NULL. */
+int command_run(const struct command *c, struct ctl *ctl, json_t *args, json_t **ret,
+		struct err *e);
+
+/* command_run() by name, for our own use; @args is released. @ret may be NULL. */
+int command_run_named(struct ctl *ctl, const char *name, json_t *args, json_t **ret, struct err *e);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* The control layer: its sessions, and the events they are told. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/hmp.h"
+#include "ctl/monitor.h"
+#include "ctl/qmp.h"
+#include "host/clock.h"
+
+/* Sends an event to all QMP sessions; @data may be NULL and is released. */
+static void send_event(struct ctl *ctl, const char *name, json_t *data)
+{
+	uint64_t us = clock_realtime_ns() / 1000;
+	struct list *pos, *tmp;
+	json_t *event;
+
+	event = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)(us / 1000000),
+			  "microseconds", (json_int_t)(us % 1000000), "event", name);
+	if (data)
+		json_object_set_new(event, "data", data);
+	list_for_each(pos, tmp, &ctl->qmps)
+		qmp_send_event(CONTAINER_OF(pos, struct qmp, link), event);
+	json_decref(event);
+}
+
+static json_t *reason_to_json(const char *reason)
+{
+	if (!reason)
+		reason = "none";
+	return json_pack("{s:b, s:s}", "guest", !strncmp(reason, "guest-", 6), "reason", reason);
+}
+
+static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
+{
+	struct ctl *ctl = opaque;
+
+	switch (event) {
+	case VM_EVENT_STOP:
+		send_event(ctl, "STOP", NULL);
+		break;
+	case VM_EVENT_RESUME:
+		send_event(ctl, "RESUME", NULL);
+		break;
+	case VM_EVENT_RESET:
+		send_event(ctl, "RESET", reason_to_json(detail));
+		break;
+	case VM_EVENT_SHUTDOWN:
+		send_event(ctl, "SHUTDOWN", reason_to_json(detail));
+		break;
+	case VM_EVENT_POWERDOWN:
+		send_event(ctl, "POWERDOWN", NULL);
+		break;
+	}
+}
+
+static void on_migration_status(void *opaque, enum migration_status status)
+{
+	struct ctl *ctl = opaque;
+	struct list *pos, *tmp;
+
+	if (migration_cap_get(ctl->config.migration, CAP_EVENTS))
+		send_event(ctl, "MIGRATION",
+			   json_pack("{s:s}", "status", migration_status_name(status)));
+	list_for_each(pos, tmp, &ctl->hmps)
+		hmp_migration_status(CONTAINER_OF(pos, struct hmp, link), status);
+}
+
+static void on_migration_pass(void *opaque, uint64_t pass)
+{
+	struct ctl *ctl = opaque;
+
+	if (migration_cap_get(ctl->config.migration, CAP_EVENTS))
+		send_event(ctl, "MIGRATION_PASS", json_pack("{s:I}", "pass", (json_int_t)pass));
+}
+
+int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
+{
+	struct ctl *ctl = calloc(1, sizeof(*ctl));
+
+	if (!ctl)
+		return err_set(e, ENOMEM, "cannot create the control layer: out of memory");
+	ctl->config = *config;
+	list_init(&ctl->qmps);
+	list_init(&ctl->hmps);
+	list_init(&ctl->chardev_names);
+	ctl->vm_observer.event = on_vm_event;
+	ctl->vm_observer.opaque = ctl;
+	ctl->migration_observer.status = on_migration_status;
+	ctl->migration_observer.pass = on_migration_pass;
+	ctl->migration_observer.opaque = ctl;
+	vm_observe(config->vm, &ctl->vm_observer);
+	migration_observe(config->migration, &ctl->migration_observer);
+	*out = ctl;
+	return 0;
+}
+
+void ctl_destroy(struct ctl *ctl)
+{
+	struct chardev_name *name;
+	struct list *pos, *tmp;
+
+	if (!ctl)
+		return;
+	list_del(&ctl->vm_observer.link);
+	list_del(&ctl->migration_observer.link);
+	list_for_each(pos, tmp, &ctl->qmps)
+		qmp_destroy(CONTAINER_OF(pos, struct qmp, link));
+	list_for_each(pos, tmp, &ctl->hmps)
+		hmp_destroy(CONTAINER_OF(pos, struct hmp, link));
+	list_for_each(pos, tmp, &ctl->chardev_names) {
+		name = CONTAINER_OF(pos, struct chardev_name, link);
+		free(name->label);
+		free(name);
+	}
+	free(ctl);
+}
+
+int ctl_name_chardev(struct ctl *ctl, const char *label, struct chardev *chr, struct err *e)
+{
+	struct chardev_name *name = calloc(1, sizeof(*name));
+
+	if (name)
+		name->label = strdup(label);
+	if (!name || !name->label) {
+		free(name);
+		return err_set(e, ENOMEM, "cannot name character device '%s': out of memory",
+			       label);
+	}
+	name->chr = chr;
+	list_add(&ctl->chardev_names, &name->link);
+	return 0;
+}
+
+static int name_monitor(struct ctl *ctl, struct chardev *chr, struct err *e)
+{
+	char label[32];
+
+	snprintf(label, sizeof(label), "compat_monitor%u", ctl->nr_monitors++);
+	return ctl_name_chardev(ctl, label, chr, e);
+}
+
+int ctl_add_qmp(struct ctl *ctl, struct chardev *chr, struct err *e)
+{
+	struct qmp *q;
+	int ret = name_monitor(ctl, chr, e);
+
+	if (ret < 0)
+		return ret;
+	q = qmp_create(ctl, chr);
+	if (!q)
+		return err_set(e, ENOMEM, "cannot create a QMP session: out of memory");
+	list_add(&ctl->qmps, &q->link);
+	return 0;
+}
+
+int ctl_add_hmp(struct ctl *ctl, struct chardev *chr, struct err *e)
+{
+	struct hmp *h;
+	int ret = name_monitor(ctl, chr, e);
+
+	if (ret < 0)
+		return ret;
+	h = hmp_create(ctl, chr);
+	if (!h)
+		return err_set(e, ENOMEM, "cannot create a monitor session: out of memory");
+	list_add(&ctl->hmps, &h->link);
+	return 0;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* The human monitor's session: banner, prompt, line input. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/hmp.h"
+#include "ctl/monitor.h"
+
+/* Scripts written for QEMU wait for this. */
+static const char prompt[] = "(qemu) ";
+
+enum {
+	KEY_CTRL_C = 0x03,
+	KEY_BACKSPACE = 0x08,
+	KEY_CTRL_U = 0x15,
+	KEY_DELETE = 0x7f,
+};
+
+static void put_text(struct hmp *h, const char *text)
+{
+	session_put(&h->session, text, strlen(text));
+}
+
+/* A terminal in raw mode shows only what we send. */
+static void echo(struct hmp *h, const char *text)
+{
+	if (chardev_is_tty(h->session.chr))
+		put_text(h, text);
+}
+
+static void end_of_line(struct hmp *h)
+{
+	uint64_t generation = h->session.generation;
+	AUTO_BUF out = { 0 };
+
+	echo(h, "\r\n");
+	if (h->too_long)
+		buf_put_str(&out, "Error: the line is too long\r\n");
+	h->line[h->too_long ? 0 : h->len] = '\0';
+	h->len = 0;
+	h->too_long = false;
+	hmp_run_line(h->ctl, h->line, &out, &h->waiting);
+	if (generation != h->session.generation)
+		return;
+	session_put(&h->session, out.data, out.len);
+	if (!h->waiting && !h->ctl->quitting)
+		put_text(h, prompt);
+}
+
+static void erase(struct hmp *h, size_t n)
+{
+	for (; n && h->len; n--) {
+		h->len--;
+		echo(h, "\b \b");
+	}
+}
+
+static void type(struct hmp *h, char c)
+{
+	if (h->len + 1 >= sizeof(h->line)) {
+		h->too_long = true;
+		return;
+	}
+	h->line[h->len++] = c;
+	echo(h, (char[]){ c, '\0' });
+}
+
+static void handle_byte(struct hmp *h, unsigned char c)
+{
+	bool after_cr = h->after_cr;
+
+	h->after_cr = c == '\r';
+	switch (c) {
+	case '\n':
+		if (!after_cr)
+			end_of_line(h);
+		break;
+	case '\r':
+		end_of_line(h);
+		break;
+	case KEY_BACKSPACE:
+	case KEY_DELETE:
+		erase(h, 1);
+		break;
+	case KEY_CTRL_U:
+	case KEY_CTRL_C:
+		erase(h, h->len);
+		break;
+	default:
+		if (c >= 0x20 || c == '\t')
+			type(h, (char)c);
+	}
+}
+
+/* One byte at a time is one request at most. */
+static size_t hmp_process(void *opaque, const void *p, size_t n)
+{
+	struct hmp *h = opaque;
+	const unsigned char *in = p;
+	size_t i;
+
+	for (i = 0; i < n && !h->waiting && !h->ctl->quitting; i++) {
+		handle_byte(h, in[i]);
+		if (in[i] == '\n' || in[i] == '\r')
+			return i + 1;
+	}
+	return i;
+}
+
+static void hmp_connected(void *opaque, bool yes)
+{
+	struct hmp *h = opaque;
+
+	h->len = 0;
+	h->too_long = false;
+	h->after_cr = false;
+	h->waiting = false;
+	if (!yes)
+		return;
+	put_text(h, "Baton " CTL_VERSION " monitor - type 'help' for more information\r\n");
+	put_text(h, prompt);
+}
+
+static const struct session_ops hmp_ops = {
+	.connected = hmp_connected,
+	.process = hmp_process,
+};
+
+struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
+{
+	struct hmp *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->ctl = ctl;
+	list_init(&h->link);
+	session_start(&h->session, chr, &hmp_ops, h);
+	return h;
+}
+
+void hmp_destroy(struct hmp *h)
+{
+	list_del(&h->link);
+	session_stop(&h->session);
+	free(h);
+}
+
+void hmp_migration_status(struct hmp *h, enum migration_status status)
+{
+	struct migration_info info;
+
+	if (!h->waiting)
+		return;
+	if (status != MIGRATION_COMPLETED && status != MIGRATION_FAILED &&
+	    status != MIGRATION_CANCELLED)
+		return;
+	h->waiting = false;
+	migration_info(h->ctl->config.migration, &info);
+	if (status == MIGRATION_FAILED && info.error[0]) {
+		put_text(h, "Error: ");
+		put_text(h, info.error);
+		put_text(h, "\r\n");
+	}
+	put_text(h, prompt);
+	session_resume(&h->session);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON text to values and back, in the dialect of QMP. */
+#ifndef CTL_JSON_H
+#define CTL_JSON_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "ctl/json_split.h"
+
+/* The one value in @text, single quotes allowed; NULL on failure. The caller owns the result. */
+json_t *json_text_parse(const char *text, size_t n, struct err *e);
+
+/* The value that the splitter has just found; NULL on failure. The caller owns the result. */
+json_t *json_split_parse(const struct json_split *s, struct err *e);
+
+/* Appends @v as one line of ASCII, without an end of line. */
+void json_put_text(struct buf *b, const json_t *v);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of the control layer share. */
+#ifndef CTL_MONITOR_H
+#define CTL_MONITOR_H
+
+#include <stdbool.h>
+
+#include "base/list.h"
+#include "ctl/ctl.h"
+#include "machine/vm.h"
+#include "update/migration.h"
+
+struct chardev_name {
+	struct list link;
+	char *label;
+	struct chardev *chr;
+};
+
+struct ctl {
+	struct ctl_config config;
+	struct list qmps;          /* struct qmp                                    */
+	struct list hmps;          /* struct hmp                                    */
+	struct list chardev_names; /* struct chardev_name                           */
+	unsigned int nr_monitors;
+	bool quitting; /* `quit` was accepted: no request is taken more */
+	struct vm_observer vm_observer;
+	struct migration_observer migration_observer;
+};
+
+#endif

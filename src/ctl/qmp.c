@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* A QMP session: greeting, negotiation, requests in order, events. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "ctl/commands.h"
+#include "ctl/json.h"
+#include "ctl/monitor.h"
+#include "ctl/qmp.h"
+
+static const char generic_error[] = "GenericError";
+static const char command_not_found[] = "CommandNotFound";
+
+/* One line, CR LF at its end. */
+static void send_line(struct qmp *q, const json_t *v)
+{
+	AUTO_BUF line = { 0 };
+
+	json_put_text(&line, v);
+	buf_put_str(&line, "\r\n");
+	if (!line.failed)
+		session_put(&q->session, line.data, line.len);
+}
+
+static void send_greeting(struct qmp *q)
+{
+	struct err e = ERR_INIT;
+	json_t *version = NULL;
+	json_t *greeting;
+
+	if (command_run_named(q->ctl, "query-version", NULL, &version, &e) < 0)
+		log_error("%s", e.msg);
+	greeting = json_pack("{s:{s:o, s:[]}}", "QMP", "version", version, "capabilities");
+	send_line(q, greeting);
+	json_decref(greeting);
+}
+
+/* What a request has come to; `id` and `ret` are owned. */
+struct reply {
+	json_t *id;
+	json_t *ret;
+	const char *class; /* NULL: success */
+	struct err e;
+};
+
+static void send_reply(struct qmp *q, struct reply *r)
+{
+	json_t *o = json_object();
+	json_t *desc;
+
+	if (!r->class) {
+		json_object_set(o, "return", r->ret);
+	} else {
+		/* A text cut in the middle of a character is no JSON string. */
+		desc = json_string(r->e.msg);
+		if (!desc)
+			desc = json_string("The error text is not valid UTF-8");
+		json_object_set_new(o, "error",
+				    json_pack("{s:s, s:o}", "class", r->class, "desc", desc));
+	}
+	if (r->id)
+		json_object_set(o, "id", r->id);
+	send_line(q, o);
+	json_decref(o);
+}
+
+static int check_members(json_t *request, struct err *e)
+{
+	json_t *execute = json_object_get(request, "execute");
+	json_t *args = json_object_get(request, "arguments");
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(request, key, v)
+	{
+		if (strcmp(key, "execute") && strcmp(key, "arguments") && strcmp(key, "id"))
+			return err_set(e, EINVAL, "QMP input member '%s' is unexpected", key);
+	}
+	if (!execute)
+		return err_set(e, EINVAL, "QMP input lacks member 'execute'");
+	if (!json_is_string(execute))
+		return err_set(e, EINVAL, "QMP input member 'execute' must be a string");
+	if (args && !json_is_object(args))
+		return err_set(e, EINVAL, "QMP input member 'arguments' must be an object");
+	return 0;
+}
+
+/* NULL, and the reply says why, if the command may not run now. */
+static const struct command *find_command(const struct qmp *q, const char *name, struct reply *r)
+{
+	bool negotiates = !strcmp(name, "qmp_capabilities");
+	const struct command *c = command_find(name);
+
+	r->class = command_not_found;
+	if (!q->negotiated && !negotiates) {
+		err_set(&r->e, ENOENT,
+			"Expecting capabilities negotiation with 'qmp_capabilities'");
+		return NULL;
+	}
+	if (q->negotiated && negotiates) {
+		err_set(&r->e, ENOENT,
+			"Capabilities negotiation is already complete, command ignored");
+		return NULL;
+	}
+	if (!c) {
+		err_set(&r->e, ENOENT, "The command %s has not been found", name);
+		return NULL;
+	}
+	r->class = NULL;
+	return c;
+}
+
+static void run_request(struct qmp *q, json_t *request, struct reply *r)
+{
+	const struct command *c;
+
+	if (!json_is_object(request)) {
+		err_set(&r->e, EINVAL, "QMP input must be a JSON object");
+		r->class = generic_error;
+		return;
+	}
+	r->id = json_incref(json_object_get(request, "id"));
+	if (check_members(request, &r->e) < 0) {
+		r->class = generic_error;
+		return;
+	}
+	c = find_command(q, json_string_value(json_object_get(request, "execute")), r);
+	if (!c)
+		return;
+	if (command_run(c, q->ctl, json_object_get(request, "arguments"), &r->ret, &r->e) < 0)
+		r->class = generic_error;
+	else if (!strcmp(c->name, "qmp_capabilities"))
+		q->negotiated = true;
+}
+
+static void handle_value(struct qmp *q)
+{
+	uint64_t generation = q->session.generation;
+	struct reply r = { .class = NULL };
+	json_t *request;
+
+	request = json_split_parse(&q->split, &r.e);
+	if (request)
+		run_request(q, request, &r);
+	else
+		r.class = generic_error;
+	json_decref(request);
+	/* Nobody is there any more, or somebody else: the reply is not for them. */
+	if (generation == q->session.generation)
+		send_reply(q, &r);
+	json_decref(r.id);
+	json_decref(r.ret);
+}
+
+static size_t qmp_process(void *opaque, const void *p, size_t n)
+{
+	struct reply r = { .class = generic_error };
+	struct qmp *q = opaque;
+	size_t used = 0;
+
+	if (q->ctl->quitting)
+		return 0;
+	switch (json_split_feed(&q->split, p, n, &used, &r.e)) {
+	case JSON_SPLIT_VALUE:
+		handle_value(q);
+		break;
+	case JSON_SPLIT_ERROR:
+		send_reply(q, &r);
+		break;
+	case JSON_SPLIT_MORE:
+		break;
+	}
+	return used;
+}
+
+static void qmp_connected(void *opaque, bool yes)
+{
+	struct qmp *q = opaque;
+
+	json_split_fini(&q->split);
+	if (!yes)
+		return;
+	q->negotiated = false;
+	q->lost_events = false;
+	send_greeting(q);
+}
+
+static const struct session_ops qmp_ops = {
+	.connected = qmp_connected,
+	.process = qmp_process,
+};
+
+struct qmp *qmp_create(struct ctl *ctl, struct chardev *chr)
+{
+	struct qmp *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->ctl = ctl;
+	list_init(&q->link);
+	json_split_init(&q->split);
+	session_start(&q->session, chr, &qmp_ops, q);
+	return q;
+}
+
+void qmp_destroy(struct qmp *q)
+{
+	list_del(&q->link);
+	session_stop(&q->session);
+	json_split_fini(&q->split);
+	free(q);
+}
+
+void qmp_send_event(struct qmp *q, json_t *event)
+{
+	if (!q->negotiated)
+		return;
+	if (session_unsent(&q->session) > 2 * SESSION_MAX_UNSENT) {
+		if (!q->lost_events)
+			log_warn("QMP client on %s does not read; events are lost",
+				 chardev_name(q->session.chr));
+		q->lost_events = true;
+		return;
+	}
+	send_line(q, event);
+}

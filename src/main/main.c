@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/* Composition root: builds the machine the command line describes and runs it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "boot/boot.h"
+#include "ctl/ctl.h"
+#include "dev/pc/pc.h"
+#include "host/chardev.h"
+#include "host/hostid.h"
+#include "host/mem.h"
+#include "host/process.h"
+#include "host/sock.h"
+#include "machine/vm.h"
+#include "main/options.h"
+#include "update/migration.h"
+#include "update/wire.h"
+
+#define DEFAULT_RAM_BYTES (128 * MIB)
+
+enum {
+	MAX_CHARDEVS = LAYOUT_NR_SERIAL + 2 * OPTIONS_MAX_MONITORS
+};
+
+/* Everything main() puts together; taken apart in reverse. */
+struct program {
+	struct options opt;
+	struct cpr_state cpr; /* what the old side handed over              */
+	bool has_cpr;
+	int cpr_sock;
+	struct boot *boot;
+	struct vm *vm;
+	struct migration *migration;
+	struct ctl *ctl;
+	struct chardev *chardevs[MAX_CHARDEVS];
+	size_t nr_chardevs;
+	struct migration_observer observer;
+	struct loop_fd signals;
+	int signal_fd;
+};
+
+/* From the other side of an update, if there is one. */
+static int receive_guest(struct program *p, struct err *e)
+{
+	int r = migration_inherit_cpr(&p->cpr, e);
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		p->has_cpr = true;
+		if (p->opt.has_cpr)
+			log_warn("ignoring cpr channel for migration mode cpr-exec");
+		return 0;
+	}
+	if (!p->opt.has_cpr)
+		return 0;
+	r = migration_recv_cpr(&p->opt.cpr_channel, &p->cpr, &p->cpr_sock, e);
+	p->has_cpr = !r;
+	return r;
+}
+
+static const struct backend_option *find_backend(const struct options *o, const char *id)
+{
+	for (unsigned int i = 0; i < o->nr_objects; i++)
+		if (!strcmp(o->objects[i].id, id))
+			return &o->objects[i];
+	return NULL;
+}
+
+static int check_ram_size(uint64_t size, struct err *e)
+{
+	uint64_t max = mem_guest_max();
+
+	if (size < LAYOUT_RAM_MIN || size % 4096)
+		return err_set(
+			e, EINVAL,
+			"RAM of %llu bytes: it must be at least 2 MiB and a multiple of 4096",
+			(unsigned long long)size);
+	if (size > max)
+		return err_set(e, EINVAL,
+			       "RAM of %llu bytes is beyond this host, which can give a guest %llu",
+			       (unsigned long long)size, (unsigned long long)max);
+	return 0;
+}
+
+/* Which memory is main RAM, from -machine, -object and -m; a plain -m is a sealed memfd. */
+static int choose_ram(const struct options *o, struct backend_option *out, struct err *e)
+{
+	const struct backend_option *b;
+
+	if (!o->memory_backend) {
+		for (unsigned int i = 0; i < o->nr_objects; i++)
+			log_warn("memory backend '%s' is not used, guest RAM is 'pc.ram'; is "
+				 "-machine memory-backend=%s missing?",
+				 o->objects[i].id, o->objects[i].id);
+		*out = (struct backend_option){
+			.id = "pc.ram",
+			.size = o->ram_size ? o->ram_size : DEFAULT_RAM_BYTES,
+			.share = o->aux_ram_share != OPTION_OFF,
+		};
+		return check_ram_size(out->size, e);
+	}
+	b = find_backend(o, o->memory_backend);
+	if (!b)
+		return err_set(e, EINVAL, "Memory backend '%s' not found", o->memory_backend);
+	if (o->ram_size && o->ram_size != b->size)
+		return err_set(e, EINVAL,
+			       "Machine memory size does not match the size of the memory backend: "
+			       "%llu and %llu bytes",
+			       (unsigned long long)o->ram_size, (unsigned long long)b->size);
+	*out = *b;
+	return check_ram_size(out->size, e);
+}
+
+/* Preserved memory is found by its name; it is never made anew then. */
+static int create_ram(struct program *p, struct ram_block **out, struct err *e)
+{
+	struct backend_option b;
+	int r, fd = -1;
+
+	r = choose_ram(&p->opt, &b, e);
+	if (r)
+		return r;
+	if (p->has_cpr) {
+		fd = cpr_state_find_fd(&p->cpr, b.id, 0);
+		if (fd < 0)
+			return err_set(e, EINVAL,
+				       "the old machine has no RAM block '%s': -machine "
+				       "memory-backend= must name the same backend",
+				       b.id);
+	}
+	r = ram_block_create(out, b.id, b.size, b.is_file ? RAM_BACKEND_FILE : RAM_BACKEND_MEMFD,
+			     b.path, b.share, fd, e);
+	if (!r && fd >= 0)
+		cpr_state_take_fd(&p->cpr, b.id, 0);
+	return r;
+}
+
+static void quit_requested(void *opaque)
+{
+	struct program *p = opaque;
+
+	vm_request_shutdown(p->vm, "host-ui");
+}
+
+static int add_chardev(struct program *p, const char *spec, struct chardev **out, struct err *e)
+{
+	char text[4200];
+	int r;
+
+	/* What the console showed before the update is not cut off by it. */
+	snprintf(text, sizeof(text), "%s%s", spec,
+		 p->has_cpr && !strncmp(spec, "file:", 5) && !strstr(spec, "append=") ? ",append=on"
+										      : "");
+	r = chardev_open(out, p->vm->loop, text, quit_requested, p, e);
+	if (r)
+		return err_prefix(e, "%s", spec);
+	p->chardevs[p->nr_chardevs++] = *out;
+	return 0;
+}
+
+static int check_stdio(const struct options *o, struct err *e)
+{
+	unsigned int n = o->nographic && !o->nr_serial;
+
+	for (unsigned int i = 0; i < o->nr_serial; i++)
+		n += !strcmp(o->serial[i], "stdio");
+	for (unsigned int i = 0; i < o->nr_qmp; i++)
+		n += !strcmp(o->qmp[i], "stdio");
+	for (unsigned int i = 0; i < o->nr_monitor; i++)
+		n += !strcmp(o->monitor[i], "stdio");
+	return n > 1 ? err_set(e, EINVAL, "cannot use stdio by multiple character devices") : 0;
+}
+
+/* With -nographic the first serial port is on stdio; else there is one that leads nowhere. */
+static void default_serial(struct options *o)
+{
+	if (o->nr_serial)
+		return;
+	if (o->nographic)
+		o->serial[o->nr_serial++] = "stdio";
+	else if (!o->nodefaults)
+		o->serial[o->nr_serial++] = "null";
+}
+
+static unsigned int serial_mask(const struct options *o)
+{
+	unsigned int mask = 0;
+
+	for (unsigned int i = 0; i < o->nr_serial; i++)
+		if (strcmp(o->serial[i], "none"))
+			mask |= 1u << i;
+	return mask;
+}
+
+static int create_devices(struct program *p, struct err *e)
+{
+	struct pc_config cfg = { 0 };
+
+	for (unsigned int i = 0; i < p->opt.nr_serial; i++) {
+		int r;
+
+		if (!strcmp(p->opt.serial[i], "none"))
+			continue;
+		r = add_chardev(p, p->opt.serial[i], &cfg.serial[i], e);
+		if (r)
+			return err_prefix(e, "-serial");
+	}
+	return pc_create_devices(p->vm, &cfg, e);
+}
+
+static int boot_machine(void *opaque, struct vm *vm, struct err *e)
+{
+	return boot_load(opaque, vm, e);
+}
+
+static int create_machine(struct program *p, struct err *e)
+{
+	const struct options *o = &p->opt;
+	struct boot_config boot = {
+		.kernel = o->kernel,
+		.initrd = o->initrd,
+		.append = o->append,
+		.serial_mask = serial_mask(o),
+	};
+	struct vm_config cfg = { .nr_vcpus = o->vcpus, .no_reboot = o->no_reboot };
+	int r;
+
+	r = create_ram(p, &cfg.ram, e);
+	if (r)
+		return r;
+	r = boot_open(&p->boot, &boot, cfg.ram->size, e);
+	if (!r)
+		r = vm_create(&p->vm, &cfg, e);
+	if (r) {
+		ram_block_destroy(cfg.ram);
+		return r;
+	}
+	p->vm->boot = boot_machine;
+	p->vm->boot_opaque = p->boot;
+	p->vm->foreign = p->has_cpr;
+	return create_devices(p, e);
+}
+
+static void press_power_button(void *opaque)
+{
+	pc_power_button(opaque);
+}
+
+static int create_monitors(struct program *p, struct err *e)
+{
+	const struct ctl_config cfg = {
+		.vm = p->vm,
+		.migration = p->migration,
+		.name = p->opt.name,
+		.powerdown = press_power_button,
+		.powerdown_opaque = p->vm,
+	};
+	struct chardev *chr;
+	int r;
+
+	r = ctl_create(&p->ctl, &cfg, e);
+	for (unsigned int i = 0; !r && i < p->opt.nr_serial; i++) {
+		char label[24];
+
+		snprintf(label, sizeof(label), "serial%u", i);
+		if (strcmp(p->opt.serial[i], "none"))
+			r = ctl_name_chardev(p->ctl, label, p->chardevs[i], e);
+	}
+	for (unsigned int i = 0; !r && i < p->opt.nr_qmp; i++) {
+		r = add_chardev(p, p->opt.qmp[i], &chr, e);
+		r = r ? err_prefix(e, "-qmp") : ctl_add_qmp(p->ctl, chr, e);
+	}
+	for (unsigned int i = 0; !r && i < p->opt.nr_monitor; i++) {
+		r = add_chardev(p, p->opt.monitor[i], &chr, e);
+		r = r ? err_prefix(e, "-monitor") : ctl_add_hmp(p->ctl, chr, e);
+	}
+	return r;
+}
+
+/* The PID file names the process that has the guest. */
+static void write_pidfile(struct program *p)
+{
+	struct err e;
+
+	if (p->opt.pidfile && process_write_pidfile(p->opt.pidfile, &e))
+		log_error("%s", e.msg);
+}
+
+static void on_migration_status(void *opaque, enum migration_status status)
+{
+	struct program *p = opaque;
+	struct migration_info info;
+
+	migration_info(p->migration, &info);
+	if (info.incoming && status == MIGRATION_COMPLETED)
+		write_pidfile(p);
+}
+
+/* The next image shall find the terminal as this one found it. */
+static void on_exec(void *opaque, bool leaving)
+{
+	struct program *p = opaque;
+
+	for (size_t i = 0; i < p->nr_chardevs; i++)
+		chardev_suspend_tty(p->chardevs[i], leaving);
+}
+
+static int create_update(struct program *p, struct err *e)
+{
+	int r;
+
+	r = migration_create(&p->migration, p->vm, !p->opt.stopped, e);
+	if (!r && p->opt.fault)
+		r = migration_set_fault(p->migration, p->opt.fault, e);
+	if (!r && p->has_cpr)
+		r = migration_attach_cpr(p->migration, &p->cpr, &p->cpr_sock, e);
+	if (r)
+		return r;
+	p->observer.status = on_migration_status;
+	p->observer.opaque = p;
+	migration_observe(p->migration, &p->observer);
+	migration_set_exec_hook(p->migration, on_exec, p);
+	return 0;
+}
+
+static void on_signal(void *opaque, uint32_t events)
+{
+	struct program *p = opaque;
+
+	(void)events;
+	process_read_signal(p->signal_fd);
+	vm_request_shutdown(p->vm, "host-signal");
+}
+
+static int watch_signals(struct program *p, struct err *e)
+{
+	return loop_fd_add(p->vm->loop, &p->signals, p->signal_fd, EPOLLIN, on_signal, p, e);
+}
+
+/* Cold start, or the wait for a guest to take over. */
+static int start(struct program *p, struct err *e)
+{
+	int r;
+
+	if (p->opt.incoming || p->has_cpr) {
+		vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
+		if (p->opt.has_main)
+			return migration_incoming(p->migration, &p->opt.main_channel, true, e);
+		migration_incoming_defer(p->migration);
+		return 0;
+	}
+	r = vm_reset(p->vm, e);
+	if (r)
+		return r;
+	write_pidfile(p);
+	if (!p->opt.stopped)
+		vm_start(p->vm);
+	return 0;
+}
+
+static int build(struct program *p, struct err *e)
+{
+	int r;
+
+	r = check_stdio(&p->opt, e);
+	default_serial(&p->opt);
+	if (!r)
+		r = receive_guest(p, e);
+	if (!r)
+		r = process_block_signals(&p->signal_fd, e);
+	if (!r)
+		r = create_machine(p, e);
+	if (!r)
+		r = create_update(p, e);
+	if (!r)
+		r = watch_signals(p, e);
+	if (!r)
+		r = create_monitors(p, e);
+	if (r)
+		migration_refuse_cpr(p->cpr_sock, e->msg);
+	return r;
+}
+
+static void take_apart(struct program *p)
+{
+	/* A guest that is ours ends here; one that moved on keeps its file. */
+	if (p->opt.pidfile && p->vm && !p->vm->foreign)
+		unlink(p->opt.pidfile);
+	ctl_destroy(p->ctl);
+	if (p->vm)
+		loop_fd_del(p->vm->loop, &p->signals);
+	if (p->vm)
+		vm_destroy_devices(p->vm);
+	migration_destroy(p->migration);
+	for (size_t i = 0; i < p->nr_chardevs; i++)
+		chardev_close(p->chardevs[i]);
+	vm_destroy(p->vm);
+	boot_close(p->boot);
+	cpr_state_fini(&p->cpr);
+	close_fd(&p->cpr_sock);
+	close_fd(&p->signal_fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct program *p = calloc(1, sizeof(*p));
+	struct err e;
+	int code = 1;
+
+	if (!p)
+		return 1;
+	p->cpr_sock = p->signal_fd = p->signals.fd = -1;
+	if (options_parse(&p->opt, argc, argv, &e)) {
+		log_error("%s", e.msg);
+	} else if (p->opt.help) {
+		options_print_help();
+		code = 0;
+	} else if (p->opt.version) {
+		printf("Baton version " CTL_VERSION "\n");
+		code = 0;
+	} else if (build(p, &e) || start(p, &e)) {
+		log_error("%s", e.msg);
+		take_apart(p);
+	} else {
+		loop_run(p->vm->loop);
+		code = p->vm->exit_code;
+		take_apart(p);
+	}
+	free(p);
+	return code;
+}

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/parse.h"
+#include "base/util.h"
+#include "ctl/channels.h"
+#include "machine/vm.h"
+#include "main/options.h"
+
+/* One option; its handler gets the argument, NULL if it takes none. */
+struct option {
+	const char *name;
+	const char *arg; /* how help shows it; NULL: no argument */
+	int (*parse)(struct options *o, const char *arg, struct err *e);
+	const char *help;
+};
+
+/* A property `key=value` of an option with commas in it. */
+struct property {
+	const char *key;
+	int (*parse)(struct options *o, void *to, const char *value, struct err *e);
+};
+
+static int on_off(enum on_off_auto *to, const char *value, struct err *e)
+{
+	bool on;
+	int r = parse_bool(value, &on, e);
+
+	if (!r)
+		*to = on ? OPTION_ON : OPTION_OFF;
+	return r;
+}
+
+static int machine_type(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)o;
+	(void)to;
+	if (!strcmp(value, "baton") || !strcmp(value, LAYOUT_MACHINE_TYPE))
+		return 0;
+	return err_set(e, EINVAL, "unsupported machine type '%s'; there is one, 'baton'", value);
+}
+
+static int machine_memory_backend(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)to;
+	(void)e;
+	o->memory_backend = value;
+	return 0;
+}
+
+static int machine_aux_ram_share(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)to;
+	return on_off(&o->aux_ram_share, value, e);
+}
+
+static int accel_name(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)o;
+	(void)to;
+	if (!strcmp(value, "kvm"))
+		return 0;
+	return err_set(e, EINVAL, "'%s' is no accelerator of this program; there is one, 'kvm'",
+		       value);
+}
+
+static const struct property machine_properties[] = {
+	{ "type", machine_type },
+	{ "memory-backend", machine_memory_backend },
+	{ "aux-ram-share", machine_aux_ram_share },
+	{ "accel", accel_name },
+	{ NULL, NULL },
+};
+
+static int memory_size(struct options *o, void *to, const char *value, struct err *e)
+{
+	int r;
+
+	(void)to;
+	r = parse_size(value, MIB, &o->ram_size, e);
+	if (!r && !o->ram_size)
+		return err_set(e, EINVAL, "a machine needs RAM, 0 bytes are none");
+	return r;
+}
+
+static const struct property memory_properties[] = {
+	{ "size", memory_size },
+	{ NULL, NULL },
+};
+
+static int smp_cpus(struct options *o, void *to, const char *value, struct err *e)
+{
+	uint64_t n;
+	int r;
+
+	(void)to;
+	r = parse_uint(value, UINT32_MAX, &n, e);
+	if (r)
+		return r;
+	if (n < 1 || n > VM_MAX_VCPUS)
+		return err_set(e, EINVAL, "Invalid SMP CPUs %llu. The max CPUs supported is %d",
+			       (unsigned long long)n, VM_MAX_VCPUS);
+	o->vcpus = (unsigned int)n;
+	return 0;
+}
+
+static const struct property smp_properties[] = {
+	{ "cpus", smp_cpus },
+	{ NULL, NULL },
+};
+
+static int cpu_model(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)o;
+	(void)to;
+	if (!strcmp(value, "host") || !strcmp(value, "max"))
+		return 0;
+	return err_set(e, EINVAL, "unable to find CPU model '%s'; there is one, 'host'", value);
+}
+
+static const struct property cpu_properties[] = {
+	{ "model", cpu_model },
+	{ NULL, NULL },
+};
+
+static const struct property accel_properties[] = {
+	{ "accel", accel_name },
+	{ NULL, NULL },
+};
+
+static int backend_id(struct options *o, void *to, const char *value, struct err *e)
+{
+	struct backend_option *b = to;
+
+	for (unsigned int i = 0; i < o->nr_objects; i++)
+		if (!strcmp(o->objects[i].id, value))
+			return err_set(e, EEXIST, "two objects have the id '%s'", value);
+	if (!value[0] || strlen(value) >= sizeof(b->id))
+		return err_set(e, EINVAL, "'%s' is no id", value);
+	memcpy(b->id, value, strlen(value) + 1);
+	return 0;
+}
+
+static int backend_size(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)o;
+	return parse_size(value, 1, &((struct backend_option *)to)->size, e);
+}
+
+static int backend_share(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)o;
+	return parse_bool(value, &((struct backend_option *)to)->share, e);
+}
+
+static int backend_path(struct options *o, void *to, const char *value, struct err *e)
+{
+	struct backend_option *b = to;
+
+	(void)o;
+	if (strlen(value) >= sizeof(b->path))
+		return err_set(e, ENAMETOOLONG, "the path is too long");
+	memcpy(b->path, value, strlen(value) + 1);
+	return 0;
+}
+
+static const struct property memfd_properties[] = {
+	{ "id", backend_id },
+	{ "size", backend_size },
+	{ "share", backend_share },
+	{ NULL, NULL },
+};
+
+static const struct property file_properties[] = {
+	{ "id", backend_id },         { "size", backend_size }, { "share", backend_share },
+	{ "mem-path", backend_path }, { NULL, NULL },
+};
+
+/* A copy of @text that may be cut into pieces and lives as long as the options. */
+static char *split_buffer(struct options *o, const char *text, struct err *e)
+{
+	char *b;
+
+	if (o->nr_buffers == ARRAY_SIZE(o->buffers) || strlen(text) >= sizeof(o->buffers[0])) {
+		err_set(e, E2BIG, "too many or too long options");
+		return NULL;
+	}
+	b = o->buffers[o->nr_buffers++];
+	memcpy(b, text, strlen(text) + 1);
+	return b;
+}
+
+static int set_property(struct options *o, const struct property *table, void *to, const char *key,
+			const char *value, struct err *e)
+{
+	for (const struct property *p = table; p->key; p++) {
+		if (strcmp(p->key, key))
+			continue;
+		int r = p->parse(o, to, value, e);
+
+		return r ? err_prefix(e, "%s=%s", key, value) : 0;
+	}
+	return err_set(e, EINVAL, "there is no property '%s'", key);
+}
+
+/*
+ * `VALUE,key=value,...`: a first piece without `=` is the value of the first
+ * property of the table. An empty piece is skipped, as after a trailing comma.
+ */
+static int parse_properties(struct options *o, const struct property *table, void *to,
+			    const char *arg, bool keep_text, struct err *e)
+{
+	char scratch[4096], *text = scratch, *piece;
+	bool first = true;
+
+	if (keep_text)
+		text = split_buffer(o, arg, e);
+	else if (strlen(arg) < sizeof(scratch))
+		memcpy(scratch, arg, strlen(arg) + 1);
+	else
+		return err_set(e, E2BIG, "the option is too long");
+	if (!text)
+		return -e->code;
+	while ((piece = strsep(&text, ","))) {
+		char *value = strchr(piece, '=');
+		int r;
+
+		if (value)
+			*value++ = '\0';
+		if (!*piece && !value) {
+			first = false;
+			continue;
+		}
+		if (value)
+			r = set_property(o, table, to, piece, value, e);
+		else if (first)
+			r = set_property(o, table, to, table[0].key, piece, e);
+		else
+			r = set_property(o, table, to, piece, "on", e);
+		if (r)
+			return r;
+		first = false;
+	}
+	return 0;
+}
+
+static int parse_machine(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, machine_properties, NULL, arg, true, e);
+}
+
+static int parse_memory(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, memory_properties, NULL, arg, false, e);
+}
+
+static int parse_smp(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, smp_properties, NULL, arg, false, e);
+}
+
+static int parse_cpu(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, cpu_properties, NULL, arg, false, e);
+}
+
+static int parse_accel(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, accel_properties, NULL, arg, false, e);
+}
+
+static int parse_object(struct options *o, const char *arg, struct err *e)
+{
+	struct backend_option b = { .share = true };
+	const char *rest = strchr(arg, ',');
+	size_t n = rest ? (size_t)(rest - arg) : strlen(arg);
+	int r;
+
+	if (n == strlen("memory-backend-memfd") && !strncmp(arg, "memory-backend-memfd", n))
+		b.is_file = false;
+	else if (n == strlen("memory-backend-file") && !strncmp(arg, "memory-backend-file", n))
+		b.is_file = true;
+	else
+		return err_set(e, EINVAL,
+			       "invalid object type: %.*s; known are memory-backend-memfd and "
+			       "memory-backend-file",
+			       (int)n, arg);
+	/* A file is private unless asked otherwise, a memfd shared: as QEMU has it. */
+	b.share = !b.is_file;
+	if (o->nr_objects == OPTIONS_MAX_OBJECTS)
+		return err_set(e, E2BIG, "more than %d objects", OPTIONS_MAX_OBJECTS);
+	r = parse_properties(o, b.is_file ? file_properties : memfd_properties, &b,
+			     rest ? rest + 1 : "", false, e);
+	if (r)
+		return r;
+	if (!b.id[0])
+		return err_set(e, EINVAL, "Parameter 'id' is missing");
+	if (!b.size)
+		return err_set(e, EINVAL, "can't create backend with size 0");
+	if (b.is_file && !b.path[0])
+		return err_set(e, EINVAL, "mem-path property not set");
+	o->objects[o->nr_objects++] = b;
+	return 0;
+}
+
+static int parse_serial(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_serial == LAYOUT_NR_SERIAL)
+		return err_set(e, E2BIG, "there are %d serial ports at most", LAYOUT_NR_SERIAL);
+	o->serial[o->nr_serial++] = arg;
+	return 0;
+}
+
+static int parse_qmp(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_qmp == OPTIONS_MAX_MONITORS)
+		return err_set(e, E2BIG, "more than %d QMP monitors", OPTIONS_MAX_MONITORS);
+	o->qmp[o->nr_qmp++] = arg;
+	return 0;
+}
+
+static int parse_monitor(struct options *o, const char *arg, struct err *e)
+{
+	if (!strcmp(arg, "none"))
+		return 0;
+	if (o->nr_monitor == OPTIONS_MAX_MONITORS)
+		return err_set(e, E2BIG, "more than %d monitors", OPTIONS_MAX_MONITORS);
+	o->monitor[o->nr_monitor++] = arg;
+	return 0;
+}
+
+static int parse_incoming(struct options *o, const char *arg, struct err *e)
+{
+	struct channel c;
+	int r;
+
+	o->incoming = true;
+	if (!strcmp(arg, "defer")) {
+		o->has_main = false;
+		return 0;
+	}
+	r = channel_parse_incoming(arg, &c, e);
+	if (r)
+		return r;
+	if (c.type == CHANNEL_MAIN) {
+		o->main_channel = c;
+		o->has_main = true;
+	} else {
+		o->cpr_channel = c;
+		o->has_cpr = true;
+	}
+	return 0;
+}
+
+static int parse_debug(struct options *o, const char *arg, struct err *e)
+{
+	if (strncmp(arg, "handover=", 9))
+		return err_set(e, EINVAL, "known is handover=STEP:kill|stop|fail");
+	o->fault = arg + 9;
+	return 0;
+}
+
+static int parse_none(struct options *o, const char *arg, struct err *e)
+{
+	(void)o;
+	if (strcmp(arg, "none"))
+		return err_set(e, EINVAL, "only 'none' is supported, not '%s'", arg);
+	return 0;
+}
+
+#define STRING_OPTION(member)                                                        \
+	static int parse_##member(struct options *o, const char *arg, struct err *e) \
+	{                                                                            \
+		(void)e;                                                             \
+		o->member = arg;                                                     \
+		return 0;                                                            \
+	}
+#define FLAG_OPTION(member)                                                          \
+	static int parse_##member(struct options *o, const char *arg, struct err *e) \
+	{                                                                            \
+		(void)arg;                                                           \
+		(void)e;                                                             \
+		o->member = true;                                                    \
+		return 0;                                                            \
+	}
+
+STRING_OPTION(name)
+STRING_OPTION(pidfile)
+STRING_OPTION(kernel)
+STRING_OPTION(initrd)
+STRING_OPTION(append)
+FLAG_OPTION(help)
+FLAG_OPTION(version)
+FLAG_OPTION(stopped)
+FLAG_OPTION(nodefaults)
+FLAG_OPTION(nographic)
+FLAG_OPTION(no_reboot)
+
+static int parse_enable_kvm(struct options *o, const char *arg, struct err *e)
+{
+	(void)o;
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+static const struct option options[] = {
+	{ "m", "SIZE", parse_memory, "RAM: a number of MiB, or with suffix K, M, G, T" },
+	{ "smp", "N", parse_smp, "number of vCPUs" },
+	{ "cpu", "host", parse_cpu, "the processor the guest sees" },
+	{ "machine", "PROPERTIES", parse_machine,
+	  "memory-backend=ID, aux-ram-share=on|off, type=baton" },
+	{ "M", "PROPERTIES", parse_machine, "the same" },
+	{ "accel", "kvm", parse_accel, "what runs the guest" },
+	{ "enable-kvm", NULL, parse_enable_kvm, "the same, and always so" },
+	{ "object", "TYPE,id=ID,size=SIZE[,...]", parse_object,
+	  "memory-backend-memfd or memory-backend-file (mem-path=, share=)" },
+	{ "kernel", "FILE", parse_kernel, "Linux bzImage or PVH ELF to boot" },
+	{ "initrd", "FILE", parse_initrd, "initial RAM disk" },
+	{ "append", "TEXT", parse_append, "kernel command line" },
+	{ "serial", "DEV", parse_serial,
+	  "serial port: stdio, file:PATH, unix:PATH,server=on,wait=off, null; up to 4 times" },
+	{ "qmp", "DEV", parse_qmp, "QMP monitor: stdio, unix:PATH,server=on,wait=off" },
+	{ "monitor", "DEV", parse_monitor, "human monitor, likewise; or none" },
+	{ "display", "none", parse_none, "there is no display" },
+	{ "vga", "none", parse_none, "nor a graphics adapter" },
+	{ "nic", "none", parse_none, "nor a network" },
+	{ "net", "none", parse_none, "nor a network" },
+	{ "nographic", NULL, parse_nographic, "first serial port on stdio (Ctrl-a x quits)" },
+	{ "nodefaults", NULL, parse_nodefaults, "no serial port unless asked for" },
+	{ "no-reboot", NULL, parse_no_reboot, "a reset of the guest ends the process" },
+	{ "name", "NAME", parse_name, "name of the guest" },
+	{ "pidfile", "FILE", parse_pidfile, "write the process id there" },
+	{ "S", NULL, parse_stopped, "do not start; wait for the monitor's cont" },
+	{ "incoming", "ADDRESS", parse_incoming,
+	  "take a guest over: defer, a URI, or a channel as JSON or dotted keys; repeatable" },
+	{ "debug", "handover=STEP:FAULT", parse_debug, "test aid: kill, stop or fail at a step" },
+	{ "version", NULL, parse_version, "print the version" },
+	{ "help", NULL, parse_help, "print this" },
+	{ "h", NULL, parse_help, "the same" },
+};
+
+void options_print_help(void)
+{
+	printf("usage: baton [options]\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "-%s%s%s", options[i].name, options[i].arg ? " " : "",
+			 options[i].arg ? options[i].arg : "");
+		printf("  %-34s %s\n", left, options[i].help);
+	}
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct err *e)
+{
+	*o = (struct options){ .vcpus = 1 };
+	for (int i = 1; i < argc; i++) {
+		const struct option *opt = NULL;
+		const char *name = argv[i], *arg = NULL;
+		int r;
+
+		if (name[0] != '-')
+			return err_set(e, EINVAL, "'%s' is no option", name);
+		name += name[1] == '-' ? 2 : 1;
+		for (size_t j = 0; j < ARRAY_SIZE(options) && !opt; j++)
+			if (!strcmp(options[j].name, name))
+				opt = &options[j];
+		if (!opt)
+			return err_set(e, EINVAL, "%s: invalid option", argv[i]);
+		if (opt->arg) {
+			if (i + 1 == argc)
+				return err_set(e, EINVAL, "%s: requires an argument", argv[i]);
+			arg = argv[++i];
+		}
+		r = opt->parse(o, arg, e);
+		if (r)
+			return arg ? err_prefix(e, "-%s %s", name, arg) : r;
+	}
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line. */
+#ifndef MAIN_OPTIONS_H
+#define MAIN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "machine/layout.h"
+#include "update/channel.h"
+
+enum {
+	OPTIONS_MAX_OBJECTS = 8,
+	OPTIONS_MAX_MONITORS = 8
+};
+
+/* A memory backend (-object memory-backend-...). */
+struct backend_option {
+	char id[64];
+	bool is_file;
+	char path[4096]; /* is_file */
+	uint64_t size;
+	bool share;
+};
+
+enum on_off_auto {
+	OPTION_AUTO,
+	OPTION_ON,
+	OPTION_OFF
+};
+
+/* Strings point into argv, which outlives this. */
+struct options {
+	bool help, version;
+	const char *name;
+	const char *pidfile;
+	const char *kernel, *initrd, *append;
+	uint64_t ram_size; /* 0: not given                             */
+	unsigned int vcpus;
+	const char *memory_backend; /* -machine memory-backend=         */
+	enum on_off_auto aux_ram_share;
+	struct backend_option objects[OPTIONS_MAX_OBJECTS];
+	unsigned int nr_objects;
+	const char *serial[LAYOUT_NR_SERIAL];
+	unsigned int nr_serial;
+	const char *qmp[OPTIONS_MAX_MONITORS];
+	unsigned int nr_qmp;
+	const char *monitor[OPTIONS_MAX_MONITORS];
+	unsigned int nr_monitor;
+	bool stopped; /* -S */
+	bool nodefaults, nographic, no_reboot;
+	bool incoming; /* any -incoming */
+	bool has_main, has_cpr;
+	struct channel main_channel, cpr_channel; /* -incoming */
+	const char *fault;                        /* -debug handover= */
+	char buffers[4][4096];                    /* text of split options */
+	unsigned int nr_buffers;
+};
+
+/*
+ * Parses the command line. Later options replace earlier ones where an option
+ * may be given once. The error names the option.
+ */
+int options_parse(struct options *o, int argc, char **argv, struct err *e);
+
+/* The text of --help, on standard output. */
+void options_print_help(void);
+
+#endif
