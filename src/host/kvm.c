@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -76,6 +77,18 @@ void kvm_unmap_run(struct kvm_run *run, size_t size)
 int kvm_run(int vcpu_fd)
 {
 	return ioctl(vcpu_fd, KVM_RUN, 0) < 0 ? -errno : 0;
+}
+
+int kvm_set_signal_mask(int vcpu_fd, const sigset_t *set, struct err *e)
+{
+	/* The kernel's set has 64 bits, the first of the C library's. */
+	struct {
+		struct kvm_signal_mask head;
+		uint8_t bits[8];
+	} mask = { .head.len = sizeof(mask.bits) };
+
+	memcpy(mask.bits, set, sizeof(mask.bits));
+	return DO_IOCTL(vcpu_fd, KVM_SET_SIGNAL_MASK, &mask, e);
 }
 
 int kvm_create_irqchip(int vm_fd, struct err *e)

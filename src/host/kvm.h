@@ -4,6 +4,7 @@
 #define HOST_KVM_H
 
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,9 @@ int kvm_map_run(int vcpu_fd, size_t size, struct kvm_run **out, struct err *e);
 void kvm_unmap_run(struct kvm_run *run, size_t size);
 /* Enters the guest. Returns 0 on an exit to handle, else -errno; -EINTR on a signal or immediate_exit. */
 int kvm_run(int vcpu_fd);
+
+/* Signals blocked while the vCPU is in KVM_RUN, in place of its thread's own mask. */
+int kvm_set_signal_mask(int vcpu_fd, const sigset_t *set, struct err *e);
 
 int kvm_create_irqchip(int vm_fd, struct err *e);
 int kvm_set_tss_addr(int vm_fd, uint64_t gpa, struct err *e);

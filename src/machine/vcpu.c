@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -22,12 +23,11 @@
  *
  * The thread alternates between two places: parked, where it waits for orders
  * under its own small lock, and in the guest, where it loops over KVM_RUN until
- * `run_wanted` falls. To get it out, the machine clears run_wanted, sets
- * immediate_exit in the shared run area, so that a KVM_RUN that is about to
- * start returns at once, and sends a signal, so that one that has started does.
- * Before it parks, the thread re-enters KVM with immediate_exit set until no
- * port or MMIO access is half done: only then the registers are those between
- * two instructions.
+ * `run_wanted` falls. To get it out, the machine clears run_wanted and sends a
+ * signal. The thread blocks it except inside KVM_RUN, so one that comes too early
+ * makes the next KVM_RUN return at once. Before it parks, the thread re-enters
+ * KVM with immediate_exit set until no port or MMIO access is half done: only
+ * then the registers are those between two instructions.
  */
 
 enum {
@@ -38,11 +38,12 @@ struct vcpu {
 	struct vm *vm;         /* [c]                                               */
 	unsigned int index;    /* [c]                                               */
 	int fd;                /* [c] owned                                         */
-	struct kvm_run *run;   /* [v] but immediate_exit, see above                 */
+	struct kvm_run *run;   /* [v]                                               */
 	size_t run_size;       /* [c]                                               */
 	pthread_t thread;      /* [c]                                               */
 	pid_t tid;             /* [c] after create                                  */
 	bool run_wanted;       /* [a]                                               */
+	bool exit_pending;     /* [v] an exit that came while the vCPU was parked   */
 	uint64_t entered_ns;   /* [a] CLOCK_BOOTTIME of the first entry after a stop */
 	struct vcpu_caps caps; /* [c]                                               */
 	struct vcpu_cpuid cpuid[VCPU_MAX_CPUID]; /* what KVM was given; changed paused */
@@ -142,17 +143,33 @@ static void handle_exit(struct vcpu *v)
 	pthread_mutex_unlock(&v->vm->lock);
 }
 
+/* Takes the kick that made KVM_RUN return, if it was one. */
+static void consume_kick(void)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, KICK_SIGNAL);
+	sigtimedwait(&set, NULL, &at_once);
+}
+
 /* Until the machine wants the vCPU out, then until nothing is half done. */
 static void run_guest(struct vcpu *v)
 {
 	bool finishing = false;
 	int r;
 
+	v->run->immediate_exit = 0;
 	__atomic_store_n(&v->entered_ns, clock_boottime_ns(), __ATOMIC_RELEASE);
+	if (v->exit_pending) {
+		v->exit_pending = false;
+		handle_exit(v);
+	}
 	for (;;) {
 		if (!__atomic_load_n(&v->run_wanted, __ATOMIC_ACQUIRE)) {
 			finishing = true;
-			__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
+			v->run->immediate_exit = 1;
 		}
 		r = kvm_run(v->fd);
 		if (r == 0) {
@@ -167,6 +184,7 @@ static void run_guest(struct vcpu *v)
 		}
 		if (finishing)
 			return;
+		consume_kick();
 	}
 }
 
@@ -214,10 +232,14 @@ static int start_thread(struct vcpu *v, struct err *e)
 	sigset_t all, old;
 	int r;
 
-	/* The handler does nothing; the signal's arrival is what counts. */
+	/* Never called: the signal's arrival is what counts. Ignored, it would not arrive. */
 	sigaction(KICK_SIGNAL, &kick, NULL);
 	sigfillset(&all);
 	sigdelset(&all, KICK_SIGNAL);
+	r = kvm_set_signal_mask(v->fd, &all, e);
+	if (r)
+		return r;
+	sigaddset(&all, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&v->thread, NULL, vcpu_main, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -255,7 +277,9 @@ static int setup_kvm(struct vcpu *v, struct err *e)
 	else if (!r)
 		v->caps = vm->vcpus[0]->caps;
 	if (!r)
-		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, v->reset_apic, e);
+		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, e);
+	if (!r)
+		r = vcpu_apic_get(v->fd, &v->caps, v->reset_apic, e);
 	return r;
 }
 
@@ -322,7 +346,6 @@ void vcpu_resume_all(struct vm *vm)
 		struct vcpu *v = vm->vcpus[i];
 
 		pthread_mutex_lock(&v->lock);
-		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&v->entered_ns, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&v->run_wanted, true, __ATOMIC_RELEASE);
 		v->parked = false;
@@ -337,7 +360,6 @@ void vcpu_pause_all(struct vm *vm)
 		struct vcpu *v = vm->vcpus[i];
 
 		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
-		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELEASE);
 		pthread_kill(v->thread, KICK_SIGNAL);
 	}
 	/* A vCPU that has an access to finish needs the machine lock for it. */
@@ -383,10 +405,54 @@ int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct e
 	return r;
 }
 
+/*
+ * A LAPIC timer that ran out since the vCPU left the guest is pending inside KVM,
+ * where no ioctl shows it; KVM_RUN turns it into a requested interrupt. So enter KVM
+ * with a signal waiting: it does that and returns before it comes to the guest.
+ */
+static int flush_timer(struct vcpu *v, struct err *e)
+{
+	int r;
+
+	v->run->immediate_exit = 0;
+	pthread_kill(pthread_self(), KICK_SIGNAL);
+	r = kvm_run(v->fd);
+	consume_kick();
+	if (r == -EINTR || r == -EAGAIN)
+		return 0;
+	if (r < 0)
+		return err_set_code(e, -r, "KVM_RUN");
+	/* Nothing the guest did: a shutdown that had been requested. */
+	v->exit_pending = true;
+	return err_set(e, EAGAIN, "the vCPU has an exit to be handled first");
+}
+
+/*
+ * Reads the LAPIC such that no expiry is lost: if the timer did not run out between
+ * two readings, all that ran out before the first is visible in the second.
+ */
+static int save_apic(struct vcpu *v, struct vcpu_apic_state *a, struct err *e)
+{
+	struct vcpu_apic_state before;
+	int r = vcpu_apic_get(v->fd, &v->caps, a, e);
+
+	if (r || !vcpu_apic_timer_counts(a))
+		return r;
+	do {
+		before = *a;
+		r = flush_timer(v, e);
+		if (!r)
+			r = vcpu_apic_get(v->fd, &v->caps, a, e);
+	} while (!r && vcpu_apic_timer_expired(&before, a));
+	return r;
+}
+
 int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, struct err *e)
 {
-	int r = vcpu_state_get(v->fd, &v->caps, s, a, e);
+	int r = save_apic(v, a, e);
 
+	if (!r)
+		r = vcpu_state_get(v->fd, &v->caps, s, e);
 	if (r)
 		return r;
 	s->nr_cpuid = v->nr_cpuid;

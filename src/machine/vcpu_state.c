@@ -14,18 +14,22 @@ enum {
 	MSR_TSC = 0x10,
 	MSR_APICBASE = 0x1b,
 	MSR_TSC_DEADLINE = 0x6e0,
+	MSR_KVM_WALL_CLOCK = 0x11,
+	MSR_KVM_WALL_CLOCK_NEW = 0x4b564d00,
 	MSR_MTRR_PHYS0 = 0x200,
 	MSR_MTRR_DEF = 0x2ff,
 	MSR_MC0_CTL = 0x400,
 	MC_BANKS = 32,
 
+	APIC_TMR = 0x180,
+	APIC_IRR = 0x200,
 	APIC_LVTT = 0x320,
 	APIC_TMICT = 0x380,
 	APIC_TMCCT = 0x390,
 	APIC_TDCR = 0x3e0,
+	APIC_LVTT_MASKED = 1 << 16,
 	APIC_LVTT_MODE_SHIFT = 17,
 	APIC_LVTT_MODE_MASK = 3,
-	APIC_TIMER_ONESHOT = 0,
 	APIC_TIMER_PERIODIC = 1,
 };
 
@@ -221,9 +225,18 @@ static bool msr_readable(int vcpu_fd, uint32_t index, uint64_t *value)
 }
 
 /*
- * The TSC is carried by its offset, the APIC base with the special registers.
- * The deadline goes last: it is armed by being set.
+ * The TSC is carried by its offset, the APIC base with the special registers. The
+ * wall clock MSRs are requests to write the time to an address in guest RAM, done
+ * when they are set; to repeat that later would write into memory that the guest
+ * may use for something else by now.
  */
+static bool is_no_state(uint32_t index)
+{
+	return index == MSR_TSC || index == MSR_APICBASE || index == MSR_KVM_WALL_CLOCK ||
+	       index == MSR_KVM_WALL_CLOCK_NEW;
+}
+
+/* The TSC deadline goes last: it is armed by being set. */
 static int probe_msrs(struct vcpu_caps *caps, int kvm_fd, int vcpu_fd, struct err *e)
 {
 	AUTO_FREE struct kvm_msr_list *list = NULL;
@@ -243,8 +256,7 @@ static int probe_msrs(struct vcpu_caps *caps, int kvm_fd, int vcpu_fd, struct er
 
 		for (uint32_t j = 0; j < caps->nr_msrs && !known; j++)
 			known = caps->msrs[j] == index;
-		if (known || index == MSR_TSC || index == MSR_APICBASE ||
-		    !msr_readable(vcpu_fd, index, &value))
+		if (known || is_no_state(index) || !msr_readable(vcpu_fd, index, &value))
 			continue;
 		if (index == MSR_TSC_DEADLINE) {
 			deadline = true;
@@ -649,8 +661,7 @@ static int tsc_set(int fd, const struct vcpu_caps *caps, const struct vcpu_state
 	return r == 1 ? 0 : err_set(e, EIO, "KVM refuses to set the guest's TSC");
 }
 
-int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s,
-		   struct vcpu_apic_state *a, struct err *e)
+int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e)
 {
 	struct kvm_mp_state mp;
 	int r;
@@ -679,13 +690,18 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 	if (!r && caps->has_debugregs)
 		r = debugregs_get(vcpu_fd, s, e);
 	if (!r)
-		r = kvm_get_lapic(vcpu_fd, (struct kvm_lapic_state *)a->regs, e);
-	if (r)
-		return r;
-	s->mp_state = mp.mp_state;
+		s->mp_state = mp.mp_state;
+	return r;
+}
+
+int vcpu_apic_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_apic_state *a,
+		  struct err *e)
+{
+	int r = kvm_get_lapic(vcpu_fd, (struct kvm_lapic_state *)a->regs, e);
+
 	a->saved_ns = clock_boottime_ns();
 	a->bus_ns = caps->apic_bus_ns;
-	return 0;
+	return r;
 }
 
 static uint32_t lapic_reg(const uint8_t *regs, unsigned int reg)
@@ -696,35 +712,72 @@ static uint32_t lapic_reg(const uint8_t *regs, unsigned int reg)
 	return v;
 }
 
+static void lapic_put(uint8_t *regs, unsigned int reg, uint32_t v)
+{
+	memcpy(regs + reg, &v, sizeof(v));
+}
+
+static uint32_t timer_mode(const uint8_t *regs)
+{
+	return lapic_reg(regs, APIC_LVTT) >> APIC_LVTT_MODE_SHIFT & APIC_LVTT_MODE_MASK;
+}
+
+bool vcpu_apic_timer_counts(const struct vcpu_apic_state *a)
+{
+	return timer_mode(a->regs) <= APIC_TIMER_PERIODIC && lapic_reg(a->regs, APIC_TMICT);
+}
+
+bool vcpu_apic_timer_expired(const struct vcpu_apic_state *before,
+			     const struct vcpu_apic_state *after)
+{
+	uint32_t was = lapic_reg(before->regs, APIC_TMCCT);
+	uint32_t is = lapic_reg(after->regs, APIC_TMCCT);
+
+	return is > was || (was && !is);
+}
+
+/* Requests the timer's interrupt, as its expiry does. */
+static void request_timer_interrupt(uint8_t *regs)
+{
+	uint32_t lvtt = lapic_reg(regs, APIC_LVTT), vector = lvtt & 0xff;
+	unsigned int irr = APIC_IRR + vector / 32 * 0x10, tmr = APIC_TMR + vector / 32 * 0x10;
+
+	if (lvtt & APIC_LVTT_MASKED || vector < 16)
+		return;
+	lapic_put(regs, irr, lapic_reg(regs, irr) | 1u << vector % 32);
+	lapic_put(regs, tmr, lapic_reg(regs, tmr) & ~(1u << vector % 32));
+}
+
 /*
- * Advances a running one-shot or periodic count by the time since it was saved,
- * as real hardware would have counted. A one-shot that ran out fires at once.
+ * Advances a one-shot or periodic count by the time since it was saved, as real
+ * hardware would have counted, and requests the interrupt if it ran out. KVM fires a
+ * one-shot timer again whose count is 0 when it is set; with an initial count of 0
+ * it does not.
  */
 static void lapic_advance(uint8_t *regs, const struct vcpu_apic_state *a, uint64_t now_ns)
 {
 	static const uint8_t divide_shift[8] = { 1, 2, 3, 4, 5, 6, 7, 0 };
 	uint32_t tdcr = lapic_reg(regs, APIC_TDCR);
-	uint32_t mode = lapic_reg(regs, APIC_LVTT) >> APIC_LVTT_MODE_SHIFT & APIC_LVTT_MODE_MASK;
 	uint32_t initial = lapic_reg(regs, APIC_TMICT), current = lapic_reg(regs, APIC_TMCCT);
 	uint64_t tick_ns = (uint64_t)a->bus_ns << divide_shift[(tdcr & 3) | (tdcr >> 1 & 4)];
-	uint64_t gone;
+	bool periodic = timer_mode(regs) == APIC_TIMER_PERIODIC;
+	uint64_t gone = 0;
 
-	if (!a->saved_ns || now_ns <= a->saved_ns || !initial || !current)
+	if (!vcpu_apic_timer_counts(a))
 		return;
-	gone = (now_ns - a->saved_ns) / tick_ns;
-	if (gone < current)
-		current -= (uint32_t)gone;
-	else if (mode == APIC_TIMER_PERIODIC)
-		/*
-		 * The interrupt of the period that ended has to come, late: one
-		 * tick from now. The next ones come a period apart from there.
-		 */
-		current = 1;
-	else if (mode == APIC_TIMER_ONESHOT)
-		current = 1;
-	else
-		return;
-	memcpy(regs + APIC_TMCCT, &current, sizeof(current));
+	if (now_ns > a->saved_ns)
+		gone = (now_ns - a->saved_ns) / tick_ns;
+	if (gone < current) {
+		lapic_put(regs, APIC_TMCCT, current - (uint32_t)gone);
+	} else if (periodic) {
+		request_timer_interrupt(regs);
+		lapic_put(regs, APIC_TMCCT, initial - (uint32_t)((gone - current) % initial));
+	} else {
+		if (current)
+			request_timer_interrupt(regs);
+		lapic_put(regs, APIC_TMCCT, 0);
+		lapic_put(regs, APIC_TMICT, 0);
+	}
 }
 
 static int lapic_set(int fd, const struct vcpu_apic_state *a, bool keep_time, struct err *e)

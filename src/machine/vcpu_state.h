@@ -122,11 +122,19 @@ struct vcpu_caps {
 int vcpu_caps_probe(struct vcpu_caps *caps, int kvm_fd, int vm_fd, int vcpu_fd, struct err *e);
 
 /*
- * Reads everything but the CPUID table, which the vCPU's owner keeps. Own thread of
- * the vCPU, not in the guest, no instruction half done. -EBUSY if the guest runs a guest of its own, which cannot be moved.
+ * Reads everything but the CPUID table, which the vCPU's owner keeps, and the LAPIC.
+ * Own thread of the vCPU, not in the guest, no instruction half done. -EBUSY if the guest
+ * runs a guest of its own, which cannot be moved.
  */
-int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s,
-		   struct vcpu_apic_state *a, struct err *e);
+int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e);
+int vcpu_apic_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_apic_state *a,
+		  struct err *e);
+
+/* The timer is in one-shot or periodic mode and has been started. */
+bool vcpu_apic_timer_counts(const struct vcpu_apic_state *a);
+/* Such a timer ran out between two readings. */
+bool vcpu_apic_timer_expired(const struct vcpu_apic_state *before,
+			     const struct vcpu_apic_state *after);
 
 /*
  * Sets everything but the CPUID table. Own thread of the vCPU. @keep_time: time goes on since
