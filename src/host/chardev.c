@@ -38,7 +38,7 @@
 
 enum {
 	ESCAPE = 1, /* Ctrl-a */
-	READ_MAX = 512,
+	READ_MAX = 4096,
 	/* A pipe that polls writable takes so many bytes without blocking (PIPE_BUF). */
 	WRITE_MAX = 4096,
 };
@@ -88,6 +88,12 @@ static size_t front_room(const struct chardev *c)
 	return c->front ? c->front->room(c->opaque) : 0;
 }
 
+static void tell_connected(struct chardev *c, bool yes)
+{
+	if (c->front && c->front->connected)
+		c->front->connected(c->opaque, yes);
+}
+
 /* The peer of a socket is gone; the next one may come. */
 static void drop_client(struct chardev *c)
 {
@@ -100,14 +106,17 @@ static void drop_client(struct chardev *c)
 		c->front->writable(c->opaque);
 	}
 	c->out_blocked = false;
+	tell_connected(c, false);
 }
 
 static void input_ended(struct chardev *c)
 {
-	if (c->is_socket)
+	if (c->is_socket) {
 		drop_client(c);
-	else
-		c->in_ended = true;
+		return;
+	}
+	c->in_ended = true;
+	tell_connected(c, false);
 }
 
 /* Takes the escapes of a terminal out of the @n bytes at @p; returns how many are left. */
@@ -188,8 +197,10 @@ static void server_ready(void *opaque, uint32_t events)
 	(void)events;
 	fd = sock_accept(c->server_fd, &e);
 	if (fd >= 0) {
+		sock_set_nodelay(fd);
 		c->in_fd = c->out_fd = fd;
 		c->out_broken = false;
+		tell_connected(c, true);
 	} else if (e.code != EAGAIN && e.code != ECONNABORTED) {
 		log_warn("%s: %s", c->name, e.msg);
 	}
@@ -330,6 +341,8 @@ void chardev_attach(struct chardev *c, const struct chardev_front *front, void *
 {
 	c->front = front;
 	c->opaque = opaque;
+	if (c->in_fd >= 0 && !c->in_ended)
+		tell_connected(c, true);
 	loop_post(c->loop, &c->work);
 }
 
@@ -464,13 +477,11 @@ static int open_file(struct chardev *c, const char *path, const char *opts, stru
 	return 0;
 }
 
-static int open_server(struct chardev *c, const char *path, bool wait, struct err *e)
+/* Remembers the socket's file, so that only this one is removed. */
+static int note_path(struct chardev *c, const char *path, struct err *e)
 {
 	struct stat st;
 
-	c->server_fd = sock_listen_unix(path, e);
-	if (c->server_fd < 0)
-		return c->server_fd;
 	c->unlink_path = strdup(path);
 	if (!c->unlink_path)
 		return err_set(e, ENOMEM, "no memory for the path '%s'", path);
@@ -478,36 +489,85 @@ static int open_server(struct chardev *c, const char *path, bool wait, struct er
 		return err_set_errno(e, "cannot look at '%s'", path);
 	c->unlink_dev = st.st_dev;
 	c->unlink_ino = st.st_ino;
-	if (wait) {
-		log_info("waiting for a connection on %s", c->name);
-		c->in_fd = sock_accept(c->server_fd, e);
-		if (c->in_fd < 0)
-			return c->in_fd;
-		c->out_fd = c->in_fd;
-	}
-	sock_set_blocking(c->server_fd, 0);
 	return 0;
 }
 
-static int open_unix(struct chardev *c, const char *path, const char *opts, struct err *e)
+static int await_client(struct chardev *c, struct err *e)
+{
+	log_info("waiting for a connection on %s", c->name);
+	c->in_fd = sock_accept(c->server_fd, e);
+	if (c->in_fd < 0)
+		return c->in_fd;
+	sock_set_nodelay(c->in_fd);
+	c->out_fd = c->in_fd;
+	return 0;
+}
+
+/* Splits `HOST:PORT` or `[HOST]:PORT` in place. */
+static int split_address(char *address, char **host, char **port, struct err *e)
+{
+	char *colon = strrchr(address, ':');
+	size_t n;
+
+	if (!colon || !colon[1])
+		return err_set(e, EINVAL, "address '%s' is not HOST:PORT", address);
+	*colon = '\0';
+	*port = colon + 1;
+	*host = address;
+	n = strlen(address);
+	if (n >= 2 && address[0] == '[' && address[n - 1] == ']') {
+		address[n - 1] = '\0';
+		*host = address + 1;
+	}
+	return 0;
+}
+
+static int open_socket(struct chardev *c, bool is_unix, char *address, const char *opts,
+		       struct err *e)
 {
 	static const char *const known[] = { "server", "wait", NULL };
 	bool server = false, wait = true;
-	int r = check_options(opts, known, e);
+	char *host = NULL, *port = NULL;
+	int r = check_options(opts, known, e), fd;
 
 	if (!r)
 		r = take_switch(opts, "server", &server, e);
 	if (!r)
 		r = take_switch(opts, "wait", &wait, e);
+	if (!r && !is_unix)
+		r = split_address(address, &host, &port, e);
 	if (r)
 		return r;
 	c->is_socket = true;
 	c->owns_fds = true;
-	if (server)
-		return open_server(c, path, wait, e);
-	c->in_fd = sock_connect_unix(path, e);
-	c->out_fd = c->in_fd;
-	return c->in_fd < 0 ? c->in_fd : 0;
+	if (!server) {
+		fd = is_unix ? sock_connect_unix(address, e) : sock_connect_inet(host, port, e);
+		if (fd < 0)
+			return fd;
+		sock_set_nodelay(fd);
+		c->in_fd = c->out_fd = fd;
+		return 0;
+	}
+	fd = is_unix ? sock_listen_unix(address, e) : sock_listen_inet(host, port, e);
+	if (fd < 0)
+		return fd;
+	c->server_fd = fd;
+	r = is_unix ? note_path(c, address, e) : 0;
+	if (!r && wait)
+		r = await_client(c, e);
+	sock_set_blocking(c->server_fd, 0);
+	return r;
+}
+
+/* Whether the first @n characters of @spec name a kind that takes a path or address. */
+static bool is_kind(const char *spec, size_t n)
+{
+	static const char *const kinds[] = { "file", "unix", "tcp" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (strlen(kinds[i]) == n && !strncmp(spec, kinds[i], n))
+			return true;
+	return false;
 }
 
 /* Splits `KIND:PATH,OPTIONS` and opens it. */
@@ -521,8 +581,7 @@ static int open_spec(struct chardev *c, const char *spec, struct err *e)
 		return 0;
 	if (!strcmp(spec, "stdio"))
 		return open_stdio(c, e);
-	if (!path || !((kind == 4 && !strncmp(spec, "file", kind)) ||
-		       (kind == 4 && !strncmp(spec, "unix", kind))))
+	if (!path || !is_kind(spec, kind))
 		return err_set(e, EINVAL, "'%s' is not a valid char driver", spec);
 	path++;
 	opts = strchr(path, ',');
@@ -533,7 +592,9 @@ static int open_spec(struct chardev *c, const char *spec, struct err *e)
 		return err_set(e, EINVAL, "chardev: %.*s: no path given", (int)kind, spec);
 	if (opts)
 		opts++;
-	return spec[0] == 'f' ? open_file(c, copy, opts, e) : open_unix(c, copy, opts, e);
+	if (spec[0] == 'f')
+		return open_file(c, copy, opts, e);
+	return open_socket(c, spec[0] == 'u', copy, opts, e);
 }
 
 int chardev_open(struct chardev **out, struct loop *loop, const char *spec,

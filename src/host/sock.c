@@ -45,7 +45,6 @@ int sock_listen_unix(const char *path, struct err *e)
 {
 	AUTO_CLOSE int fd = -1;
 	struct sockaddr_un sa;
-	mode_t old;
 	int r;
 
 	r = unix_address(path, &sa, e);
@@ -55,10 +54,8 @@ int sock_listen_unix(const char *path, struct err *e)
 	if (fd < 0)
 		return err_set_errno(e, "cannot create a UNIX socket");
 	remove_leftover(&sa);
-	old = umask(0177);
-	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa));
-	umask(old);
-	if (r < 0)
+	/* The file takes the socket's mode, less the umask. */
+	if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_set_errno(e, "Failed to bind socket to %s", path);
 	if (listen(fd, 4) < 0)
 		return err_set_errno(e, "Failed to listen on socket %s", path);

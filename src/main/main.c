@@ -33,11 +33,13 @@ struct program {
 	struct options opt;
 	struct cpr_state cpr; /* what the old side handed over              */
 	bool has_cpr;
+	bool cpr_by_exec; /* by the image this one replaced, not by a process */
 	int cpr_sock;
 	struct boot *boot;
 	struct vm *vm;
 	struct migration *migration;
 	struct ctl *ctl;
+	struct chardev *serial[LAYOUT_NR_SERIAL]; /* NULL: no such port; listed in chardevs too */
 	struct chardev *chardevs[MAX_CHARDEVS];
 	size_t nr_chardevs;
 	struct migration_observer observer;
@@ -53,7 +55,7 @@ static int receive_guest(struct program *p, struct err *e)
 	if (r < 0)
 		return r;
 	if (r > 0) {
-		p->has_cpr = true;
+		p->has_cpr = p->cpr_by_exec = true;
 		if (p->opt.has_cpr)
 			log_warn("ignoring cpr channel for migration mode cpr-exec");
 		return 0;
@@ -208,9 +210,10 @@ static int create_devices(struct program *p, struct err *e)
 
 		if (!strcmp(p->opt.serial[i], "none"))
 			continue;
-		r = add_chardev(p, p->opt.serial[i], &cfg.serial[i], e);
+		r = add_chardev(p, p->opt.serial[i], &p->serial[i], e);
 		if (r)
 			return err_prefix(e, "-serial");
+		cfg.serial[i] = p->serial[i];
 	}
 	return pc_create_devices(p->vm, &cfg, e);
 }
@@ -248,9 +251,13 @@ static int create_machine(struct program *p, struct err *e)
 	return create_devices(p, e);
 }
 
+/* Not while an update holds the state of the button's device. */
 static void press_power_button(void *opaque)
 {
-	pc_power_button(opaque);
+	struct vm *vm = opaque;
+
+	if (!vm->busy && !vm->foreign)
+		pc_power_button(vm);
 }
 
 static int create_monitors(struct program *p, struct err *e)
@@ -270,8 +277,8 @@ static int create_monitors(struct program *p, struct err *e)
 		char label[24];
 
 		snprintf(label, sizeof(label), "serial%u", i);
-		if (strcmp(p->opt.serial[i], "none"))
-			r = ctl_name_chardev(p->ctl, label, p->chardevs[i], e);
+		if (p->serial[i])
+			r = ctl_name_chardev(p->ctl, label, p->serial[i], e);
 	}
 	for (unsigned int i = 0; !r && i < p->opt.nr_qmp; i++) {
 		r = add_chardev(p, p->opt.qmp[i], &chr, e);
@@ -344,18 +351,33 @@ static int watch_signals(struct program *p, struct err *e)
 	return loop_fd_add(p->vm->loop, &p->signals, p->signal_fd, EPOLLIN, on_signal, p, e);
 }
 
+static int start_incoming(struct program *p, struct err *e)
+{
+	bool exec = p->cpr_by_exec;
+	int r;
+
+	vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
+	if (!p->opt.has_main) {
+		migration_incoming_defer(p->migration);
+		return 0;
+	}
+	r = migration_incoming(p->migration, &p->opt.main_channel, true, e);
+	if (r && exec) {
+		/* There is no old side to fall back to; here the guest's RAM lives on. */
+		log_error("%s", e->msg);
+		log_error("the guest waits in this process; use migrate-incoming to try again");
+		return 0;
+	}
+	return r;
+}
+
 /* Cold start, or the wait for a guest to take over. */
 static int start(struct program *p, struct err *e)
 {
 	int r;
 
-	if (p->opt.incoming || p->has_cpr) {
-		vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
-		if (p->opt.has_main)
-			return migration_incoming(p->migration, &p->opt.main_channel, true, e);
-		migration_incoming_defer(p->migration);
-		return 0;
-	}
+	if (p->opt.incoming || p->has_cpr)
+		return start_incoming(p, e);
 	r = vm_reset(p->vm, e);
 	if (r)
 		return r;
