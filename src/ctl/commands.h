@@ -32,7 +32,10 @@ const struct command *command_find(const char *name);
 /* Calls @fn for each command, in no particular order. */
 void command_for_each(void (*fn)(const struct command *c, void *arg), void *arg);
 
-/* Checks @args, an object or NULL, and runs the command. *@ret is owned by the caller, never NULL. */
+/*
+ * Checks @args, an object or NULL, and runs the command. *@ret is owned by the caller and
+ * never NULL on success.
+ */
 int command_run(const struct command *c, struct ctl *ctl, json_t *args, json_t **ret,
 		struct err *e);
 

@@ -93,19 +93,17 @@ static void handle_byte(struct hmp *h, unsigned char c)
 	}
 }
 
-/* One byte at a time is one request at most. */
-static size_t hmp_process(void *opaque, const void *p, size_t n)
+static bool hmp_process(void *opaque, const void *p, size_t n, size_t *used)
 {
-	struct hmp *h = opaque;
 	const unsigned char *in = p;
-	size_t i;
+	struct hmp *h = opaque;
 
-	for (i = 0; i < n && !h->waiting && !h->ctl->quitting; i++) {
-		handle_byte(h, in[i]);
-		if (in[i] == '\n' || in[i] == '\r')
-			return i + 1;
-	}
-	return i;
+	(void)n;
+	if (h->waiting || h->ctl->quitting)
+		return false;
+	*used = 1;
+	handle_byte(h, *in);
+	return true;
 }
 
 static void hmp_connected(void *opaque, bool yes)

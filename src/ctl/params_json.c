@@ -68,12 +68,17 @@ static json_t *fixed_to_json(const struct fixed_param *f)
 	}
 }
 
+/* NULL if one of the strings is no UTF-8. */
 static json_t *list_to_json(char *const *list)
 {
 	json_t *v = json_array();
 
-	for (; list && *list; list++)
-		json_array_append_new(v, json_string(*list));
+	for (; list && *list; list++) {
+		if (json_array_append_new(v, json_string(*list)) < 0) {
+			json_decref(v);
+			return NULL;
+		}
+	}
 	return v;
 }
 
@@ -213,7 +218,7 @@ static int words_to_json(const char *text, json_t **out, struct err *e)
 		return ret;
 	*out = list_to_json(argv);
 	words_free(argv);
-	return 0;
+	return *out ? 0 : err_set(e, EINVAL, "'%.256s' is not valid UTF-8", text);
 }
 
 static int uint_from_text(const char *name, const char *text, json_t **out, struct err *e)

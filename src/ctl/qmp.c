@@ -155,15 +155,14 @@ static void handle_value(struct qmp *q)
 	json_decref(r.ret);
 }
 
-static size_t qmp_process(void *opaque, const void *p, size_t n)
+static bool qmp_process(void *opaque, const void *p, size_t n, size_t *used)
 {
 	struct reply r = { .class = generic_error };
 	struct qmp *q = opaque;
-	size_t used = 0;
 
 	if (q->ctl->quitting)
-		return 0;
-	switch (json_split_feed(&q->split, p, n, &used, &r.e)) {
+		return false;
+	switch (json_split_feed(&q->split, p, n, used, &r.e)) {
 	case JSON_SPLIT_VALUE:
 		handle_value(q);
 		break;
@@ -173,7 +172,7 @@ static size_t qmp_process(void *opaque, const void *p, size_t n)
 	case JSON_SPLIT_MORE:
 		break;
 	}
-	return used;
+	return true;
 }
 
 static void qmp_connected(void *opaque, bool yes)

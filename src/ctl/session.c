@@ -33,22 +33,22 @@ static void handle_input(struct session *s)
 {
 	uint64_t generation = s->generation;
 	size_t pos = 0;
+	bool more = true;
 	size_t used;
 
 	if (s->busy)
 		return;
 	s->busy = true;
-	while (pos < s->in.len && session_unsent(s) <= SESSION_MAX_UNSENT) {
-		used = s->ops->process(s->opaque, s->in.data + pos, s->in.len - pos);
-		/* The request may have lost its peer, and with it the input. */
-		if (generation != s->generation) {
+	while (more && pos < s->in.len && session_unsent(s) <= SESSION_MAX_UNSENT) {
+		used = 0;
+		more = s->ops->process(s->opaque, s->in.data + pos, s->in.len - pos, &used);
+		if (generation == s->generation) {
+			pos += used;
+		} else {
+			/* The request has lost its peer, and with it the rest of the input. */
 			generation = s->generation;
 			pos = 0;
-			continue;
 		}
-		if (!used)
-			break;
-		pos += used;
 	}
 	buf_consume(&s->in, pos);
 	s->busy = false;

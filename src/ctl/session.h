@@ -19,10 +19,10 @@ struct session_ops {
 	/* A peer has come (everything of an earlier one is forgotten) or gone. */
 	void (*connected)(void *opaque, bool yes);
 	/*
-	 * Handles at most one request of the @n > 0 bytes at @p and returns how many
-	 * bytes it took; 0 means that input has to wait for session_resume().
+	 * Handles at most one request of the @n > 0 bytes at @p and says how many bytes
+	 * it took. False: input has to wait for session_resume().
 	 */
-	size_t (*process)(void *opaque, const void *p, size_t n);
+	bool (*process)(void *opaque, const void *p, size_t n, size_t *used);
 };
 
 struct session {

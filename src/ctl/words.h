@@ -8,7 +8,7 @@
 /*
  * Blanks separate; 'single' quotes keep everything, "double" quotes all but a
  * backslash before one of " \ $ `; a backslash elsewhere keeps the next character.
- * No variables, no patterns. *@out is a NULL-terminated array of strings of at least one word, to be
+ * No variables, no patterns. *@out is a NULL-terminated array of at least one word, to be
  * freed with words_free(). Fails on text without words and on a quote that is not closed.
  */
 int words_split(const char *text, char ***out, struct err *e);

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/* Character device back ends on real files, sockets and a pseudo-terminal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "host/chardev.h"
+
+struct fixture {
+	pthread_mutex_t lock;
+	struct loop *loop;
+	struct chardev *chr;
+	char dir[64];
+	char path[96]; /* dir/sock */
+	char spec[128];
+	size_t room;
+	char got[256];
+	size_t nr_got;
+	unsigned int writable_calls;
+	unsigned int quit_calls;
+	char connections[16]; /* + for each peer that came, - for each that went */
+};
+
+static size_t front_room(void *opaque)
+{
+	return ((struct fixture *)opaque)->room;
+}
+
+static void front_receive(void *opaque, const void *p, size_t n)
+{
+	struct fixture *f = opaque;
+
+	assert_true(n <= f->room);
+	assert_true(f->nr_got + n < sizeof(f->got));
+	memcpy(f->got + f->nr_got, p, n);
+	f->nr_got += n;
+	f->room -= n;
+}
+
+static void front_writable(void *opaque)
+{
+	((struct fixture *)opaque)->writable_calls++;
+}
+
+static void front_connected(void *opaque, bool yes)
+{
+	struct fixture *f = opaque;
+
+	assert_true(strlen(f->connections) + 1 < sizeof(f->connections));
+	strcat(f->connections, yes ? "+" : "-");
+}
+
+static const struct chardev_front front = {
+	.room = front_room,
+	.receive = front_receive,
+	.writable = front_writable,
+	.connected = front_connected,
+};
+
+static void quit(void *opaque)
+{
+	((struct fixture *)opaque)->quit_calls++;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct err e;
+
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_mutex_lock(&f->lock);
+	assert_int_equal(loop_create(&f->loop, &f->lock, &e), 0);
+	strcpy(f->dir, "/tmp/test-chardev-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->path, sizeof(f->path), "%s/sock", f->dir);
+	f->room = 100;
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	chardev_close(f->chr);
+	loop_destroy(f->loop);
+	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_destroy(&f->lock);
+	unlink(f->path);
+	rmdir(f->dir);
+	free(f);
+	return 0;
+}
+
+static void run(struct fixture *f)
+{
+	for (int i = 0; i < 10; i++)
+		loop_run_once(f->loop, 1);
+}
+
+static int try_open(struct fixture *f, const char *spec, struct err *e)
+{
+	int r = chardev_open(&f->chr, f->loop, spec, quit, f, e);
+
+	if (!r)
+		chardev_attach(f->chr, &front, f);
+	run(f);
+	return r;
+}
+
+static void open_spec(struct fixture *f, const char *before, const char *after)
+{
+	struct err e;
+
+	snprintf(f->spec, sizeof(f->spec), "%s%s%s", before, f->path, after);
+	if (try_open(f, f->spec, &e))
+		fail_msg("%s", e.msg);
+}
+
+static void open_server(struct fixture *f)
+{
+	open_spec(f, "unix:", ",server=on,wait=off");
+}
+
+static int dial(struct fixture *f)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	strcpy(sa.sun_path, f->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	run(f);
+	return fd;
+}
+
+static void assert_got(struct fixture *f, const char *text)
+{
+	run(f);
+	assert_int_equal(f->nr_got, strlen(text));
+	assert_memory_equal(f->got, text, strlen(text));
+}
+
+/* Reads what is there. */
+static void assert_reads(int fd, const char *text)
+{
+	char buf[256];
+
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), strlen(text));
+	assert_memory_equal(buf, text, strlen(text));
+}
+
+static void null_takes_everything(void **state)
+{
+	struct fixture *f = *state;
+	struct err e;
+
+	assert_int_equal(try_open(f, "null", &e), 0);
+	assert_int_equal(chardev_write(f->chr, "abc", 3), 3);
+	assert_string_equal(chardev_name(f->chr), "null");
+}
+
+static void file_is_truncated_unless_appended_to(void **state)
+{
+	struct fixture *f = *state;
+	char buf[16] = "";
+	FILE *file;
+
+	for (int i = 0; i < 3; i++) {
+		open_spec(f, "file:", i == 2 ? ",append=on" : "");
+		assert_int_equal(chardev_write(f->chr, "abc", 3), 3);
+		chardev_close(f->chr);
+		f->chr = NULL;
+	}
+	file = fopen(f->path, "r");
+	assert_non_null(file);
+	assert_int_equal(fread(buf, 1, sizeof(buf), file), 6);
+	fclose(file);
+	assert_string_equal(buf, "abcabc");
+}
+
+static void server_socket_is_private_and_goes_away_at_close(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	open_server(f);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	chardev_close(f->chr);
+	f->chr = NULL;
+	assert_int_equal(stat(f->path, &st), -1);
+}
+
+static void path_that_became_anothers_is_not_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	open_server(f);
+	unlink(f->path);
+	close(open(f->path, O_CREAT | O_WRONLY, 0600));
+	chardev_close(f->chr);
+	f->chr = NULL;
+	assert_int_equal(stat(f->path, &st), 0);
+}
+
+static void leftover_path_is_replaced_and_one_in_use_is_not(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev *first;
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct err e;
+
+	strcpy(sa.sun_path, f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	close(fd);
+	open_server(f);
+	first = f->chr;
+	f->chr = NULL;
+	assert_true(try_open(f, f->spec, &e) < 0);
+	assert_non_null(strstr(e.msg, f->path));
+	f->chr = first;
+	close(dial(f));
+}
+
+static void bytes_go_both_ways(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	open_server(f);
+	assert_int_equal(chardev_write(f->chr, "lost", 4), 4); /* nobody there */
+	fd = dial(f);
+	assert_int_equal(chardev_write(f->chr, "out", 3), 3);
+	assert_reads(fd, "out");
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+}
+
+static void client_side_connects_and_talks(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), fd;
+
+	strcpy(sa.sun_path, f->path);
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	open_spec(f, "unix:", "");
+	fd = accept(listener, NULL, NULL);
+	assert_string_equal(f->connections, "+");
+	assert_int_equal(chardev_write(f->chr, "out", 3), 3);
+	assert_reads(fd, "out");
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+	close(listener);
+	run(f);
+	assert_int_equal(chardev_write(f->chr, "dropped", 7), 7);
+}
+
+static void tcp_client_talks_to_a_server(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in sa = { .sin_family = AF_INET };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
+	socklen_t n = sizeof(sa);
+	struct err e;
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &n), 0);
+	snprintf(f->spec, sizeof(f->spec), "tcp:[127.0.0.1]:%u", ntohs(sa.sin_port));
+	if (try_open(f, f->spec, &e))
+		fail_msg("%s", e.msg);
+	fd = accept(listener, NULL, NULL);
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+	close(listener);
+	run(f);
+	assert_string_equal(f->connections, "+-");
+}
+
+static void no_more_is_read_than_there_is_room_for(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	f->room = 3;
+	open_server(f);
+	fd = dial(f);
+	assert_int_equal(write(fd, "abcdefg", 7), 7);
+	assert_got(f, "abc");
+	f->room = 2;
+	chardev_accept_input(f->chr);
+	assert_got(f, "abcde");
+	f->room = 10;
+	chardev_accept_input(f->chr);
+	assert_got(f, "abcdefg");
+	close(fd);
+}
+
+static void bytes_of_a_client_that_left_are_still_delivered(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	f->room = 1;
+	open_server(f);
+	fd = dial(f);
+	assert_int_equal(write(fd, "abc", 3), 3);
+	close(fd);
+	assert_got(f, "a");
+	f->room = 10;
+	chardev_accept_input(f->chr);
+	assert_got(f, "abc");
+}
+
+static void second_client_waits_its_turn(void **state)
+{
+	struct fixture *f = *state;
+	int first, second;
+
+	open_server(f);
+	first = dial(f);
+	second = dial(f);
+	assert_int_equal(write(second, "2", 1), 1);
+	assert_int_equal(write(first, "1", 1), 1);
+	assert_got(f, "1");
+	close(first);
+	assert_got(f, "12");
+	assert_int_equal(chardev_write(f->chr, "x", 1), 1);
+	assert_reads(second, "x");
+	assert_string_equal(f->connections, "+-+");
+	close(second);
+	run(f);
+	assert_string_equal(f->connections, "+-+-");
+}
+
+static void full_peer_makes_a_short_write_and_then_a_call(void **state)
+{
+	struct fixture *f = *state;
+	static const char block[4096];
+	char sink[65536];
+	size_t sent = 0, n;
+	int fd;
+
+	open_server(f);
+	fd = dial(f);
+	do {
+		n = chardev_write(f->chr, block, sizeof(block));
+		sent += n;
+	} while (n == sizeof(block) && sent < 64 * MIB);
+	assert_true(n < sizeof(block));
+	run(f);
+	assert_int_equal(f->writable_calls, 0);
+	while (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+		;
+	run(f);
+	assert_int_equal(f->writable_calls, 1);
+	assert_int_equal(chardev_write(f->chr, "x", 1), 1);
+	close(fd);
+}
+
+static void peer_that_leaves_while_full_releases_the_writer(void **state)
+{
+	struct fixture *f = *state;
+	static const char block[4096];
+	int fd;
+
+	open_server(f);
+	fd = dial(f);
+	while (chardev_write(f->chr, block, sizeof(block)) == sizeof(block))
+		;
+	close(fd);
+	run(f);
+	assert_true(f->writable_calls >= 1);
+	assert_int_equal(chardev_write(f->chr, block, sizeof(block)), sizeof(block));
+}
+
+static void bad_specs_are_refused_with_a_reason(void **state)
+{
+	static const char *const specs[][2] = {
+		{ "", "not a valid" },
+		{ "fil", "not a valid" },
+		{ "pipe:x", "not a valid" },
+		{ "file:", "no path" },
+		{ "file:/nonexistent/dir/x", "No such file" },
+		{ "file:/tmp/x,mux=on", "mux" },
+		{ "unix:/tmp/x,server=perhaps", "server" },
+		{ "unix:/nonexistent/dir/x", "No such file" },
+		{ "unix:/nonexistent/dir/x,server=on,wait=off", "No such file" },
+		{ "tcp:12345", "HOST:PORT" },
+	};
+	struct fixture *f = *state;
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		assert_true(try_open(f, specs[i][0], &e) < 0);
+		assert_null(f->chr);
+		if (!strstr(e.msg, specs[i][1]))
+			fail_msg("'%s' says: %s", specs[i][0], e.msg);
+	}
+}
+
+/* Standard input and output replaced for one test, and put back. */
+struct stdio_swap {
+	int in;
+	int out;
+};
+
+static struct stdio_swap swap_stdio(int in, int out)
+{
+	struct stdio_swap old = { dup(STDIN_FILENO), dup(STDOUT_FILENO) };
+
+	fflush(stdout);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	return old;
+}
+
+static void restore_stdio(struct stdio_swap old)
+{
+	dup2(old.in, STDIN_FILENO);
+	dup2(old.out, STDOUT_FILENO);
+	close(old.in);
+	close(old.out);
+}
+
+/* What a terminal test saw; judged when standard output is back. */
+struct tty_run {
+	int opened;
+	struct termios before, during, after;
+	char out[16];
+	ssize_t nr_out;
+};
+
+static struct tty_run run_on_tty(struct fixture *f, const char *typed,
+				 void (*more)(struct fixture *))
+{
+	struct tty_run t = { 0 };
+	int ptm = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK), pts;
+	struct stdio_swap old;
+	struct err e;
+
+	assert_true(ptm >= 0);
+	assert_int_equal(grantpt(ptm), 0);
+	assert_int_equal(unlockpt(ptm), 0);
+	pts = open(ptsname(ptm), O_RDWR | O_NOCTTY);
+	assert_true(pts >= 0);
+	tcgetattr(pts, &t.before);
+	old = swap_stdio(pts, pts);
+	t.opened = try_open(f, "stdio", &e);
+	tcgetattr(pts, &t.during);
+	if (!t.opened) {
+		if (write(ptm, typed, strlen(typed)) < 0)
+			t.opened = -errno;
+		run(f);
+		if (more)
+			more(f);
+		chardev_write(f->chr, "hi", 2);
+		chardev_close(f->chr);
+		f->chr = NULL;
+	}
+	restore_stdio(old);
+	tcgetattr(pts, &t.after);
+	t.nr_out = read(ptm, t.out, sizeof(t.out));
+	close(pts);
+	close(ptm);
+	assert_int_equal(t.opened, 0);
+	return t;
+}
+
+static void terminal_is_raw_while_open_and_then_as_before(void **state)
+{
+	struct fixture *f = *state;
+	struct tty_run t = run_on_tty(f, "a\003\r", NULL);
+
+	assert_true(t.before.c_lflag & ICANON);
+	assert_false(t.during.c_lflag & (ICANON | ECHO | ISIG));
+	assert_int_equal(t.after.c_lflag, t.before.c_lflag);
+	assert_int_equal(t.after.c_iflag, t.before.c_iflag);
+	assert_got(f, "a\003\r");
+	assert_int_equal(t.nr_out, 2);
+	assert_memory_equal(t.out, "hi", 2);
+}
+
+static void escapes_are_for_us_and_doubled_for_the_guest(void **state)
+{
+	struct fixture *f = *state;
+
+	run_on_tty(f, "1\001\0012\001x3", NULL);
+	assert_got(f, "1\00123");
+	assert_int_equal(f->quit_calls, 1);
+}
+
+static void wait_for_stall(struct fixture *f)
+{
+	for (int i = 0; i < 100 && !f->quit_calls; i++)
+		loop_run_once(f->loop, 20);
+}
+
+static void escape_works_while_the_guest_takes_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	f->room = 0;
+	run_on_tty(f, "typed in vain\001x", wait_for_stall);
+	assert_int_equal(f->quit_calls, 1);
+	assert_int_equal(f->nr_got, 0);
+}
+
+static void standard_input_from_a_file_is_read_as_room_allows(void **state)
+{
+	struct fixture *f = *state;
+	int fd = open(f->path, O_CREAT | O_RDWR, 0600), null = open("/dev/null", O_WRONLY);
+	struct stdio_swap old;
+	struct err e;
+	int r;
+
+	assert_int_equal(write(fd, "abcdef", 6), 6);
+	lseek(fd, 0, SEEK_SET);
+	f->room = 4;
+	old = swap_stdio(fd, null);
+	r = try_open(f, "stdio", &e);
+	if (!r) {
+		f->room = 10;
+		chardev_accept_input(f->chr);
+		run(f);
+		chardev_close(f->chr);
+		f->chr = NULL;
+	}
+	restore_stdio(old);
+	close(fd);
+	close(null);
+	assert_int_equal(r, 0);
+	assert_got(f, "abcdef");
+	assert_string_equal(f->connections, "+-");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(null_takes_everything),
+		TEST(file_is_truncated_unless_appended_to),
+		TEST(server_socket_is_private_and_goes_away_at_close),
+		TEST(path_that_became_anothers_is_not_removed),
+		TEST(leftover_path_is_replaced_and_one_in_use_is_not),
+		TEST(bytes_go_both_ways),
+		TEST(client_side_connects_and_talks),
+		TEST(tcp_client_talks_to_a_server),
+		TEST(no_more_is_read_than_there_is_room_for),
+		TEST(bytes_of_a_client_that_left_are_still_delivered),
+		TEST(second_client_waits_its_turn),
+		TEST(full_peer_makes_a_short_write_and_then_a_call),
+		TEST(peer_that_leaves_while_full_releases_the_writer),
+		TEST(bad_specs_are_refused_with_a_reason),
+		TEST(terminal_is_raw_while_open_and_then_as_before),
+		TEST(escapes_are_for_us_and_doubled_for_the_guest),
+		TEST(escape_works_while_the_guest_takes_nothing),
+		TEST(standard_input_from_a_file_is_read_as_room_allows),
+	};
+
+	return cmocka_run_group_tests_name("chardev", tests, NULL, NULL);
+}
