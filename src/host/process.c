@@ -2,11 +2,15 @@
 /* Processes: replacing this one's program, watching another one, inheriting descriptors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -26,6 +30,77 @@ int process_exec(char *const *argv, struct err *e)
 	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return r;
+}
+
+/*
+ * The child shares our memory, thread-local storage included: it must not touch
+ * errno, so it calls the kernel directly, and it uses nothing of the C library.
+ */
+static long raw_call(long nr, long a, long b, long c)
+{
+	long r;
+
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
+	return r;
+}
+
+enum {
+	HOLDER_STACK_BYTES = 32 << 10,
+	HOLDER_POLL_NS = 2000000,
+	HOLDER_POLLS = 5000
+};
+
+/* Lies at the start of the child's stack; both live as long as the memory does. */
+struct holder {
+	int fd;
+	const uint32_t *word;
+	uint32_t value;
+	long parent;
+};
+
+static int hold(void *arg)
+{
+	const struct holder *h = arg;
+	const struct timespec pause = { .tv_nsec = HOLDER_POLL_NS };
+
+	/* Whoever waits for one of our sockets to close shall not wait for the child. */
+	if (h->fd > 0)
+		raw_call(SYS_close_range, 0, h->fd - 1, 0);
+	raw_call(SYS_close_range, (long)h->fd + 1, ~0u, 0);
+	for (int i = 0; i < HOLDER_POLLS; i++) {
+		if (__atomic_load_n(h->word, __ATOMIC_ACQUIRE) != h->value ||
+		    raw_call(SYS_getppid, 0, 0, 0) != h->parent)
+			break;
+		raw_call(SYS_nanosleep, (long)&pause, 0, 0);
+	}
+	raw_call(SYS_exit_group, 0, 0, 0);
+	return 0;
+}
+
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, struct err *e)
+{
+	char *stack = malloc(HOLDER_STACK_BYTES);
+	struct holder *h = (struct holder *)stack;
+	pid_t pid;
+
+	if (!stack)
+		return err_set(e, ENOMEM, "no memory for a child's stack");
+	*h = (struct holder){ .fd = fd, .word = word, .value = value, .parent = getpid() };
+	/* The stack is never freed: the child uses it, and exec or the end of it takes it away. */
+	pid = clone(hold, stack + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
+	if (pid < 0) {
+		pid = err_set_errno(e, "cannot start a child that holds the memory");
+		free(stack);
+	}
+	return pid;
+}
+
+bool process_reap(pid_t pid)
+{
+	return waitpid(pid, NULL, WNOHANG | __WALL) != 0;
 }
 
 int process_keep_fd(int fd, bool keep, struct err *e)

@@ -4,6 +4,7 @@
 #define HOST_PROCESS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -14,6 +15,17 @@
  * and the process is as before. All other threads end with success.
  */
 int process_exec(char *const *argv, struct err *e);
+
+/*
+ * Starts a child that keeps this process's memory and the file behind @fd alive past
+ * process_exec(), so that exec does not wait until they are torn down: the time
+ * that takes grows with RAM. It ends by itself when *@word, in shared memory, is
+ * no longer @value, when this process dies, or after ten seconds. Returns its
+ * process id; process_reap() takes it off.
+ */
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, struct err *e);
+/* Whether that child has ended and was taken off; also callable in the next program. */
+bool process_reap(pid_t pid);
 
 /* Whether @fd stays open in the next program. */
 int process_keep_fd(int fd, bool keep, struct err *e);

@@ -81,6 +81,30 @@ static int inject_fault(struct migration *m, enum handover_step step, struct err
 	return 0;
 }
 
+enum {
+	REAP_INTERVAL_NS = 5000000
+};
+
+/* The child that held the memory past an exec ends soon after; nobody else takes it off. */
+static void reap_holder(void *opaque)
+{
+	struct migration *m = opaque;
+
+	if (!process_reap(m->holder))
+		loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
+}
+
+static void watch_holder(struct migration *m)
+{
+	uint64_t pid = m->owner.page ? owner_times(&m->owner)->holder : 0;
+
+	if (m->mode != MODE_CPR_EXEC || !pid || pid > INT32_MAX)
+		return;
+	m->holder = (pid_t)pid;
+	loop_timer_init(&m->reaper, reap_holder, m);
+	loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
+}
+
 static void finish(struct migration *m)
 {
 	m->step = STEP_DONE;
@@ -88,6 +112,7 @@ static void finish(struct migration *m)
 	m->end_ns = clock_boottime_ns();
 	if (m->owner.page)
 		m->times = *owner_times(&m->owner);
+	watch_holder(m);
 	vm_set_busy(m->vm, false);
 	handover_release(m);
 	migration_set_status(m, MIGRATION_COMPLETED);
@@ -137,6 +162,7 @@ void handover_fail(struct migration *m, const struct err *e)
 		log_error("the guest was taken over by process %d, but: %s", m->peer_pid, e->msg);
 		give_away(m);
 	}
+	watch_holder(m);
 	m->step = STEP_IDLE;
 	vm_set_busy(m->vm, false);
 	if (m->incoming) {

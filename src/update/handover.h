@@ -105,6 +105,8 @@ struct migration {
 	struct loop_fd main_watch;
 	struct loop_fd pid_watch;
 	struct loop_timer deadline;
+	struct loop_timer reaper;     /* for @holder                                      */
+	pid_t holder;                 /* exec: the child that held the old memory         */
 	struct loop_work resume_work; /* continues an attempt after the monitor's reply   */
 	uint64_t start_ns, setup_ns, end_ns;
 	struct owner_times times; /* of the last pause                                */

@@ -77,6 +77,7 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, stru
 	list_init(&m->observers);
 	migration_params_init(&m->params);
 	loop_timer_init(&m->deadline, NULL, m);
+	loop_timer_init(&m->reaper, NULL, m);
 	loop_work_init(&m->resume_work, continue_later, m);
 	*out = m;
 	return 0;
@@ -87,6 +88,7 @@ void migration_destroy(struct migration *m)
 	if (!m)
 		return;
 	handover_release(m);
+	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);
 	free(m);
 }

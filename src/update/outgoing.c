@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
@@ -310,6 +311,18 @@ static int keep_fds(struct migration *m, bool keep, struct err *e)
 	return r;
 }
 
+/* Without the child the pause is longer, no more. */
+static void hold_memory(struct migration *m)
+{
+	struct err e;
+	pid_t pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_OFFERED, &e);
+
+	if (pid < 0)
+		log_warn("%s", e.msg);
+	else
+		owner_times(&m->owner)->holder = (uint64_t)pid;
+}
+
 int outgoing_exec(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -329,6 +342,7 @@ int outgoing_exec(struct migration *m, struct err *e)
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	migration_set_status(m, MIGRATION_COMPLETED);
 	migration_notify_exec(m, true);
+	hold_memory(m);
 	return process_exec(m->params.cpr_exec_command, e);
 }
 

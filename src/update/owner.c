@@ -94,3 +94,8 @@ struct owner_times *owner_times(struct owner *o)
 {
 	return &o->page->times;
 }
+
+const uint32_t *owner_word(const struct owner *o)
+{
+	return &o->page->word;
+}

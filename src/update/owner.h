@@ -31,6 +31,7 @@ struct owner_times {
 	uint64_t received; /* new: the state is here and undamaged  */
 	uint64_t loaded;   /* new: KVM has it                       */
 	uint64_t entered;  /* new: the first vCPU enters the guest  */
+	uint64_t holder;   /* old: process id of the child that holds the memory past exec */
 };
 
 enum owner_side {
@@ -61,6 +62,9 @@ void owner_fini(struct owner *o);
 bool owner_offer(struct owner *o);
 bool owner_take_back(struct owner *o);
 bool owner_claim(struct owner *o);
+
+/* The word itself, for process_hold_memory(). */
+const uint32_t *owner_word(const struct owner *o);
 
 /* In the shared page; each side writes its own members. Never trusted for more than a report. */
 struct owner_times *owner_times(struct owner *o);
