@@ -20,12 +20,14 @@ void buf_reserve(struct buf *b, size_t n)
 	size_t cap = b->cap ? b->cap : 256;
 	uint8_t *p;
 
-	if (b->failed || want <= b->cap)
+	if (b->failed)
 		return;
 	if (want < n) {
 		b->failed = true;
 		return;
 	}
+	if (want <= b->cap)
+		return;
 	while (cap < want)
 		cap = cap > SIZE_MAX / 2 ? want : cap * 2;
 	p = realloc(b->data, cap);

@@ -165,10 +165,8 @@ void handover_fail(struct migration *m, const struct err *e)
 	watch_holder(m);
 	m->step = STEP_IDLE;
 	vm_set_busy(m->vm, false);
-	if (m->incoming) {
-		log_error("%s", e->msg);
+	if (m->incoming)
 		migration_refuse_cpr(m->cpr_sock, e->msg);
-	}
 	handover_release(m);
 	if (m->incoming && m->exit_on_error) {
 		m->vm->exit_code = 1;
@@ -176,6 +174,20 @@ void handover_fail(struct migration *m, const struct err *e)
 	}
 	if (!exec_failed)
 		migration_set_status(m, m->cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);
+}
+
+static void log_failure(const struct migration *m, const struct err *e)
+{
+	if (m->incoming || m->given_away)
+		log_error("%s", e->msg);
+	else
+		log_error("the update failed, the guest stays here: %s", e->msg);
+}
+
+void handover_abort(struct migration *m, const struct err *e)
+{
+	handover_fail(m, e);
+	log_failure(m, e);
 }
 
 static int go(struct migration *m, enum handover_step step, struct err *e)
@@ -215,8 +227,8 @@ void handover_continue(struct migration *m)
 	struct err e;
 
 	loop_timer_cancel(&m->deadline);
-	/* A failure was reported by handover_fail(). */
-	go(m, m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer, &e);
+	if (go(m, m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer, &e))
+		log_failure(m, &e);
 }
 
 void handover_release(struct migration *m)

@@ -129,8 +129,10 @@ extern const struct handover_row handover_table[STEP_COUNT];
 int handover_start(struct migration *m, enum handover_step first, struct err *e);
 /* The step that waits is over; goes on with the next. */
 void handover_continue(struct migration *m);
-/* The attempt fails for the reason in @e: undoes it and reports. */
+/* The attempt fails for the reason in @e: undoes it and reports by status. */
 void handover_fail(struct migration *m, const struct err *e);
+/* The same for callbacks, where nobody else hears of @e: logs it too. */
+void handover_abort(struct migration *m, const struct err *e);
 /* Closes what the attempt held. */
 void handover_release(struct migration *m);
 

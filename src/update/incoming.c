@@ -172,7 +172,7 @@ static void check_complete(struct migration *m)
 	    stream_hash(m->stream.data, m->stream.len) != m->offer_hash) {
 		err_set(&e, EPROTO,
 			"what came on the main channel is not the state the old side offered");
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	owner_times(&m->owner)->received = clock_boottime_ns();
@@ -191,7 +191,7 @@ static void on_state_bytes(void *opaque, uint32_t events)
 	buf_reserve(&m->stream, RECEIVE_CHUNK);
 	if (m->stream.failed || m->stream.len > STREAM_MAX_BYTES) {
 		err_set(&e, ENOMEM, "the state on the main channel is too long");
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	n = read(m->main_fd, m->stream.data + m->stream.len, RECEIVE_CHUNK);
@@ -199,7 +199,7 @@ static void on_state_bytes(void *opaque, uint32_t events)
 		return;
 	if (n < 0) {
 		err_set_errno(&e, "cannot read the main channel");
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	if (n == 0) {
@@ -208,7 +208,7 @@ static void on_state_bytes(void *opaque, uint32_t events)
 		if (m->offer_known && m->stream.len < m->offer_len) {
 			err_set(&e, ENODATA, "the main channel ended after %zu of %llu bytes",
 				m->stream.len, (unsigned long long)m->offer_len);
-			handover_fail(m, &e);
+			handover_abort(m, &e);
 		}
 		return;
 	}
@@ -225,7 +225,7 @@ static void on_main_connection(void *opaque, uint32_t events)
 	(void)events;
 	conn = sock_accept(m->main_fd, &e);
 	if (conn < 0) {
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	loop_fd_del(m->vm->loop, &m->main_watch);
@@ -236,7 +236,7 @@ static void on_main_connection(void *opaque, uint32_t events)
 	sock_set_blocking(conn, 0);
 	migration_set_status(m, MIGRATION_ACTIVE);
 	if (loop_fd_add(m->vm->loop, &m->main_watch, conn, EPOLLIN, on_state_bytes, m, &e))
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 }
 
 static void on_old_side(void *opaque, uint32_t events)
@@ -250,7 +250,7 @@ static void on_old_side(void *opaque, uint32_t events)
 	(void)events;
 	if (wire_recv(m->cpr_sock, &type, &payload, soon(), &e)) {
 		err_prefix(&e, "the old side (process %d) has gone", m->peer_pid);
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	cursor_init(&c, payload.data, payload.len);
@@ -266,7 +266,7 @@ static void on_old_side(void *opaque, uint32_t events)
 			(int)MIN(payload.len, sizeof(e.msg)), (const char *)payload.data);
 	else
 		err_set(&e, EPROTO, "the old side sent message %d, which has no place here", type);
-	handover_fail(m, &e);
+	handover_abort(m, &e);
 }
 
 static int check_incoming(const struct migration *m, const struct channel *c, struct err *e)

@@ -120,13 +120,13 @@ static void on_message(void *opaque, uint32_t events)
 	(void)events;
 	if (wire_recv(m->cpr_sock, &type, &payload, soon(), &e)) {
 		err_prefix(&e, "the new side (process %d) has gone", m->peer_pid);
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 		return;
 	}
 	if (type == WIRE_REFUSE) {
 		err_set(&e, ECONNREFUSED, "the new side (process %d) refuses: %.*s", m->peer_pid,
 			(int)MIN(payload.len, sizeof(e.msg)), (const char *)payload.data);
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 	} else if (type == WIRE_WAITING && m->step == STEP_PREPARE) {
 		/* It waits for its operator, who may take any time; the guest runs. */
 		loop_timer_cancel(&m->deadline);
@@ -138,7 +138,7 @@ static void on_message(void *opaque, uint32_t events)
 	} else {
 		err_set(&e, EPROTO, "the new side sent message %d at step '%s'", type,
 			handover_table[m->step].name);
-		handover_fail(m, &e);
+		handover_abort(m, &e);
 	}
 }
 
@@ -153,7 +153,7 @@ static void on_peer_death(void *opaque, uint32_t events)
 		return;
 	}
 	err_set(&e, ESRCH, "the new side (process %d) has died", m->peer_pid);
-	handover_fail(m, &e);
+	handover_abort(m, &e);
 }
 
 static void on_deadline(void *opaque)
@@ -172,7 +172,7 @@ static void on_deadline(void *opaque)
 	else
 		err_set(&e, ETIMEDOUT, "the new side was not ready within %llu s",
 			(unsigned long long)(DEADLINE_PREPARE_NS / 1000000000));
-	handover_fail(m, &e);
+	handover_abort(m, &e);
 }
 
 static int wait_for_peer(struct migration *m, uint64_t deadline_ns, struct err *e)
