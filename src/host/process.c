@@ -2,6 +2,7 @@
 /* Processes: replacing this one's program, watching another one, inheriting descriptors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,20 +17,78 @@
 #include "base/util.h"
 #include "host/process.h"
 
+/* Signals we block or ignore are no business of the next program. */
+static void clean_signals(bool clean, sigset_t *old)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, clean ? &none : old, clean ? old : NULL);
+	signal(SIGPIPE, clean ? SIG_DFL : SIG_IGN);
+}
+
+/*
+ * As execvp(), but a file the kernel does not know is an error: execvp() would
+ * hand it to a shell, and a guest would be lost to that shell.
+ */
+static void exec_search(char *const *argv)
+{
+	const char *dirs = getenv("PATH");
+	char path[PATH_MAX];
+	int denied = ENOENT;
+
+	if (strchr(argv[0], '/') || !dirs) {
+		execve(argv[0], argv, environ);
+		return;
+	}
+	for (const char *end; *dirs; dirs = *end ? end + 1 : end) {
+		end = strchrnul(dirs, ':');
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dirs), dirs, argv[0]);
+		execve(path, argv, environ);
+		if (errno == EACCES)
+			denied = EACCES;
+		else if (errno != ENOENT && errno != ENOTDIR)
+			return;
+	}
+	errno = denied;
+}
+
 int process_exec(char *const *argv, struct err *e)
 {
-	sigset_t none, old;
+	sigset_t old;
 	int r;
 
-	/* Signals we block or ignore are no business of the next program. */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, &old);
-	signal(SIGPIPE, SIG_DFL);
-	execvp(argv[0], argv);
+	clean_signals(true, &old);
+	exec_search(argv);
 	r = err_set_errno(e, "execvp %s failed", argv[0]);
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_SETMASK, &old, NULL);
+	clean_signals(false, &old);
 	return r;
+}
+
+int process_open_program(struct err *e)
+{
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_set_errno(e, "cannot open the running program") : fd;
+}
+
+int process_exec_fd(int fd, char *const *argv, struct err *e)
+{
+	sigset_t old;
+	int r;
+
+	clean_signals(true, &old);
+	fexecve(fd, argv, environ);
+	r = err_set_errno(e, "the program behind descriptor %d cannot be started", fd);
+	clean_signals(false, &old);
+	return r;
+}
+
+int process_dup_fd(int fd, struct err *e)
+{
+	int d = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	return d < 0 ? err_set_errno(e, "cannot duplicate descriptor %d", fd) : d;
 }
 
 /*

@@ -16,6 +16,14 @@
  */
 int process_exec(char *const *argv, struct err *e);
 
+/* A descriptor of the program this process runs, even if its file was replaced since. */
+int process_open_program(struct err *e);
+/* As process_exec() with the program behind @fd, which stays open. */
+int process_exec_fd(int fd, char *const *argv, struct err *e);
+
+/* Another descriptor for what @fd refers to, close-on-exec. */
+int process_dup_fd(int fd, struct err *e);
+
 /*
  * Starts a child that keeps this process's memory and the file behind @fd alive past
  * process_exec(), so that exec does not wait until they are torn down: the time

@@ -30,6 +30,7 @@ enum {
 
 /* Everything main() puts together; taken apart in reverse. */
 struct program {
+	char **argv;
 	struct options opt;
 	struct cpr_state cpr; /* what the old side handed over              */
 	bool has_cpr;
@@ -50,12 +51,9 @@ struct program {
 /* From the other side of an update, if there is one. */
 static int receive_guest(struct program *p, struct err *e)
 {
-	int r = migration_inherit_cpr(&p->cpr, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		p->has_cpr = p->cpr_by_exec = true;
+	if (p->cpr_by_exec) {
 		if (p->opt.has_cpr)
 			log_warn("ignoring cpr channel for migration mode cpr-exec");
 		return 0;
@@ -123,24 +121,27 @@ static int choose_ram(const struct options *o, struct backend_option *out, struc
 /* Preserved memory is found by its name; it is never made anew then. */
 static int create_ram(struct program *p, struct ram_block **out, struct err *e)
 {
+	AUTO_CLOSE int fd = -1;
 	struct backend_option b;
-	int r, fd = -1;
+	int r;
 
 	r = choose_ram(&p->opt, &b, e);
 	if (r)
 		return r;
 	if (p->has_cpr) {
-		fd = cpr_state_find_fd(&p->cpr, b.id, 0);
-		if (fd < 0)
-			return err_set(e, EINVAL,
-				       "the old machine has no RAM block '%s': -machine "
-				       "memory-backend= must name the same backend",
-				       b.id);
+		if (cpr_state_find_fd(&p->cpr, b.id, 0) < 0)
+			return err_set(
+				e, EINVAL,
+				"the old machine has no RAM block '%s': -machine memory-backend= must name the same backend",
+				b.id);
+		r = fd = cpr_state_dup_fd(&p->cpr, b.id, 0, e);
+		if (r < 0)
+			return r;
 	}
 	r = ram_block_create(out, b.id, b.size, b.is_file ? RAM_BACKEND_FILE : RAM_BACKEND_MEMFD,
 			     b.path, b.share, fd, e);
-	if (!r && fd >= 0)
-		cpr_state_take_fd(&p->cpr, b.id, 0);
+	if (!r)
+		take_fd(&fd);
 	return r;
 }
 
@@ -323,7 +324,7 @@ static int create_update(struct program *p, struct err *e)
 {
 	int r;
 
-	r = migration_create(&p->migration, p->vm, !p->opt.stopped, e);
+	r = migration_create(&p->migration, p->vm, !p->opt.stopped, p->argv, e);
 	if (!r && p->opt.fault)
 		r = migration_set_fault(p->migration, p->opt.fault, e);
 	if (!r && p->has_cpr)
@@ -353,17 +354,17 @@ static int watch_signals(struct program *p, struct err *e)
 
 static int start_incoming(struct program *p, struct err *e)
 {
-	bool exec = p->cpr_by_exec;
+	bool came_back = migration_came_back(p->migration, &p->opt.main_channel);
 	int r;
 
 	vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
-	if (!p->opt.has_main) {
+	if (!p->opt.has_main && !came_back) {
 		migration_incoming_defer(p->migration);
 		return 0;
 	}
 	r = migration_incoming(p->migration, &p->opt.main_channel, true, e);
-	if (r && exec) {
-		/* There is no old side to fall back to; here the guest's RAM lives on. */
+	if (r && came_back) {
+		/* Nothing is left to fall back to; here the guest's RAM lives on. */
 		log_error("%s", e->msg);
 		log_error("the guest waits in this process; use migrate-incoming to try again");
 		return 0;
@@ -381,7 +382,11 @@ static int start(struct program *p, struct err *e)
 	r = vm_reset(p->vm, e);
 	if (r)
 		return r;
-	write_pidfile(p);
+	if (p->opt.pidfile) {
+		r = process_write_pidfile(p->opt.pidfile, e);
+		if (r)
+			return r;
+	}
 	if (!p->opt.stopped)
 		vm_start(p->vm);
 	return 0;
@@ -410,6 +415,25 @@ static int build(struct program *p, struct err *e)
 	return r;
 }
 
+/* A guest that came by exec goes back where it came from, if this image cannot run it. */
+static void fall_back(struct program *p, const char *why)
+{
+	const struct cpr_state *state = &p->cpr;
+	struct err e;
+
+	if (!p->cpr_by_exec || (p->vm && !p->vm->foreign))
+		return;
+	/* From migration_attach_cpr() on the migration object has it. */
+	if (!state->config && p->migration)
+		state = migration_cpr_state(p->migration);
+	if (!state->config)
+		return;
+	ctl_destroy(TAKE_PTR(p->ctl));
+	on_exec(p, true);
+	if (migration_fall_back(state, why, &e))
+		log_error("the guest is lost: %s", e.msg);
+}
+
 static void take_apart(struct program *p)
 {
 	/* A guest that is ours ends here; one that moved on keeps its file. */
@@ -434,13 +458,19 @@ int main(int argc, char **argv)
 {
 	struct program *p = calloc(1, sizeof(*p));
 	struct err e;
-	int code = 1;
+	int code = 1, r;
 
 	if (!p)
 		return 1;
-	p->cpr_sock = p->signal_fd = p->signals.fd = -1;
-	if (options_parse(&p->opt, argc, argv, &e)) {
+	p->argv = argv;
+	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
+	r = migration_inherit_cpr(&p->cpr, &e);
+	p->has_cpr = p->cpr_by_exec = r > 0;
+	if (r < 0) {
 		log_error("%s", e.msg);
+	} else if (options_parse(&p->opt, argc, argv, &e)) {
+		log_error("%s", e.msg);
+		fall_back(p, e.msg);
 	} else if (p->opt.help) {
 		options_print_help();
 		code = 0;
@@ -449,6 +479,7 @@ int main(int argc, char **argv)
 		code = 0;
 	} else if (build(p, &e) || start(p, &e)) {
 		log_error("%s", e.msg);
+		fall_back(p, e.msg);
 		take_apart(p);
 	} else {
 		loop_run(p->vm->loop);

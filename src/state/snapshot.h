@@ -34,7 +34,8 @@ struct snapshot_item {
 /* A RAM block as the stream lists it; its contents stay where they are. */
 struct snapshot_ram {
 	char name[64];
-	uint64_t size; /* bytes */
+	uint64_t size; /* bytes                            */
+	bool listed;   /* set by decoding: the stream lists it */
 };
 
 struct snapshot {

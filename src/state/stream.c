@@ -286,7 +286,7 @@ static int check_footer(struct cursor *in, uint32_t id, const char *idstr, struc
 	return 0;
 }
 
-static const struct snapshot_ram *find_ram(const struct snapshot *s, const char *name)
+static struct snapshot_ram *find_ram(const struct snapshot *s, const char *name)
 {
 	for (size_t i = 0; i < s->nr_rams; i++)
 		if (!strcmp(s->rams[i].name, name))
@@ -306,7 +306,7 @@ static int get_string(struct cursor *in, char *s)
 static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct err *e)
 {
 	uint64_t total = cursor_be64(in);
-	const struct snapshot_ram *ram;
+	struct snapshot_ram *ram;
 	uint64_t sum = 0, size;
 	char name[256];
 	size_t nr = 0;
@@ -328,6 +328,9 @@ static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct e
 				       "and %llu here",
 				       name, (unsigned long long)size,
 				       (unsigned long long)ram->size);
+		if (ram->listed)
+			return err_set(e, EINVAL, "RAM block '%s' is listed twice", name);
+		ram->listed = true;
 		if (!size || sum + size < sum)
 			return err_set(e, EINVAL, "RAM block '%s' has an impossible size", name);
 		sum += size;
@@ -387,6 +390,10 @@ static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, b
 		r = decode_ram_list(in, s, e);
 	} else if (!strcmp(idstr, STREAM_CHECKSUM_IDSTR)) {
 		/* Its contents were verified by check_frame(). */
+		if (instance || version != checksum_desc.version)
+			return err_set(e, EINVAL,
+				       "the state is damaged: checksum section %u of version %u",
+				       instance, version);
 		cursor_take(in, 3 * 8);
 		*done = true;
 	} else {
@@ -398,6 +405,7 @@ static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, b
 static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 {
 	bool done = false, ram_listed = false;
+	uint32_t vmdesc_len;
 	uint8_t type;
 	int r;
 
@@ -425,6 +433,12 @@ static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 	}
 	if (!ram_listed)
 		return err_set(e, EINVAL, "the state does not list the RAM blocks");
+	/* The sections that were read are those that check_frame() verified. */
+	if (cursor_u8(in) != SECTION_EOF || cursor_u8(in) != SECTION_VMDESC)
+		return err_set(e, EINVAL, "the state goes on after its checksum");
+	vmdesc_len = cursor_be32(in);
+	if (vmdesc_len != cursor_left(in))
+		return err_set(e, EINVAL, "the state goes on after its checksum");
 	return 0;
 }
 
@@ -437,6 +451,8 @@ int stream_decode(const void *p, size_t n, struct snapshot *s, struct err *e)
 		return err_set(e, EFBIG, "the state is %zu bytes long, more than any machine's", n);
 	for (size_t i = 0; i < s->nr_items; i++)
 		s->items[i].loaded = false;
+	for (size_t i = 0; i < s->nr_rams; i++)
+		s->rams[i].listed = false;
 	cursor_init(&in, p, n);
 	r = check_header(&in, s, e);
 	if (!r)

@@ -254,6 +254,9 @@ static int decode_elem(const struct vs_desc *d, const struct vs_field *f, struct
 		v = cursor_be64(in);
 		break;
 	}
+	/* What is missing is reported as such, not as a value out of range. */
+	if (in->failed)
+		return 0;
 	if (f->kind == VS_KIND_BOOL) {
 		if (v > 1)
 			return err_set(e, EINVAL, "field '%s' of '%s' is neither 0 nor 1", f->name,
@@ -380,6 +383,33 @@ int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void
 	return d->check ? d->check(s, e) : 0;
 }
 
+/* A nested struct is sent inline: its table has only fields that always travel. */
+static int audit_nested(const struct vs_desc *d, const struct vs_field *f, struct err *e)
+{
+	bool inline_only = !f->sub->subsections && !f->sub->check && !next_since(f->sub, 0);
+
+	if (f->sub->size != f->elem_size)
+		return err_set(e, EINVAL, "'%s': the table of '%s' is for another struct", d->name,
+			       f->name);
+	for (const struct vs_field *n = f->sub->fields; n->name; n++)
+		inline_only = inline_only && !n->var_len;
+	if (!inline_only)
+		return err_set(e, EINVAL,
+			       "'%s': the nested table '%s' has parts that are not sent inline",
+			       d->name, f->sub->name);
+	return vs_audit(f->sub, e);
+}
+
+/* The count of a variable part is read before it, and travels with it. */
+static bool count_comes_first(const struct vs_desc *d, const struct vs_field *f)
+{
+	for (const struct vs_field *n = d->fields; n != f; n++)
+		if (n->offset == f->len_offset && n->kind == VS_KIND_UINT && n->elem_size == 4 &&
+		    n->since == f->since)
+			return true;
+	return false;
+}
+
 static int audit_fields(const struct vs_desc *d, uint8_t *covered, struct err *e)
 {
 	for (const struct vs_field *f = d->fields; f->name; f++) {
@@ -390,14 +420,13 @@ static int audit_fields(const struct vs_desc *d, uint8_t *covered, struct err *e
 			return err_set(e, EINVAL, "'%s': field '%s' lies outside the struct",
 				       d->name, f->name);
 		if (f->kind == VS_KIND_STRUCT) {
-			if (f->sub->size != f->elem_size)
-				return err_set(e, EINVAL,
-					       "'%s': the table of '%s' is for another struct",
-					       d->name, f->name);
-			r = vs_audit(f->sub, e);
+			r = audit_nested(d, f, e);
 			if (r)
 				return r;
 		}
+		if (f->var_len && !count_comes_first(d, f))
+			return err_set(e, EINVAL, "'%s': the count of '%s' does not come before it",
+				       d->name, f->name);
 		for (size_t i = f->offset; i < f->offset + n; i++) {
 			if (covered[i])
 				return err_set(e, EINVAL,

@@ -175,7 +175,11 @@ void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct j
  */
 int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e);
 
-/* Fails, naming the first byte, unless each byte of the struct is described exactly once. */
+/*
+ * Fails, naming the first byte, unless each byte of the struct is described exactly
+ * once; also for a nested table with parts that are not sent inline (newer fields,
+ * subsections, a check, variable lengths), and for a count after what it counts.
+ */
 int vs_audit(const struct vs_desc *d, struct err *e);
 
 #endif

@@ -115,6 +115,11 @@ static void finish(struct migration *m)
 	watch_holder(m);
 	vm_set_busy(m->vm, false);
 	handover_release(m);
+	if (m->incoming && m->fallback_reason[0]) {
+		snprintf(m->error, sizeof(m->error), "%s", m->fallback_reason);
+		migration_set_status(m, MIGRATION_FAILED);
+		return;
+	}
 	migration_set_status(m, MIGRATION_COMPLETED);
 }
 
@@ -197,10 +202,11 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 		int r;
 
 		m->step = step;
-		m->entered |= 1u << step;
 		r = inject_fault(m, step, e);
-		if (!r)
+		if (!r) {
+			m->entered |= 1u << step;
 			r = row->enter(m, e);
+		}
 		if (r < 0) {
 			handover_fail(m, e);
 			return r;
@@ -243,11 +249,13 @@ void handover_release(struct migration *m)
 	close_fd(&m->cpr_sock);
 	close_fd(&m->main_fd);
 	close_fd(&m->state_memfd);
+	close_fd(&m->program_fd);
 	close_fd(&m->peer_pidfd);
-	cpr_state_fini(&m->cpr);
-	/* After cpr-exec there is no old side to fall back to: the operator may try again. */
-	if (!(m->incoming && m->mode == MODE_CPR_EXEC && m->vm->foreign))
+	/* An image that was exec'ed has no old side beside it: the operator may try again. */
+	if (!(m->incoming && m->mode == MODE_CPR_EXEC && m->vm->foreign)) {
+		cpr_state_fini(&m->cpr);
 		owner_fini(&m->owner);
+	}
 	snapshot_fini(&m->snap);
 	buf_fini(&m->stream);
 }

@@ -29,6 +29,12 @@
 #include "update/params.h"
 #include "update/wire.h"
 
+/* Environment of the image that cpr-exec starts: number of the descriptor with the CPR state. */
+#define EXEC_STATE_NAME "BATON_CPR_EXEC_STATE"
+/* And of the old image when the new one falls back to it: why. */
+#define EXEC_FALLBACK_NAME "BATON_CPR_EXEC_FALLBACK"
+#define PROGRAM_FD_NAME    "baton-program" /* the old image's program, exec only */
+
 enum handover_step {
 	STEP_IDLE,
 	/* Old side. */
@@ -83,10 +89,13 @@ struct migration {
 	uint32_t entered;              /* bit mask of steps to undo                        */
 	enum handover_step fault_step; /* test aid, see migration_set_fault()              */
 	enum fault_kind fault;
-	struct cpr_state cpr; /* what was sent or received; fds borrowed (old side) */
-	int cpr_sock;         /* CPR channel, connected                           */
-	int main_fd;          /* main channel: listening, connected, or the file  */
-	int state_memfd;      /* exec: the CPR state for the next image           */
+	struct cpr_state cpr;      /* what was sent or received; fds borrowed (old side) */
+	int cpr_sock;              /* CPR channel, connected                           */
+	int main_fd;               /* main channel: listening, connected, or the file  */
+	int state_memfd;           /* exec: the CPR state for the next image           */
+	int program_fd;            /* exec: the program this image runs */
+	char *const *argv;         /* [c] the command line, for coming back; not owned */
+	char fallback_reason[512]; /* new: why the newer image gave the guest back */
 	int peer_pidfd;
 	struct owner owner;
 	struct snapshot snap;
@@ -170,7 +179,7 @@ struct global_state {
 extern const struct vs_desc global_state_desc;
 
 /* The machine as the other side must have it; text owned by the caller. */
-char *machine_config_text(const struct vm *vm);
+char *machine_config_text(const struct migration *m);
 /* Compares; -EINVAL names the difference. */
 int machine_config_check(const struct vm *vm, const char *text, struct err *e);
 

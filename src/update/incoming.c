@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The new side's steps of a hand-over. */
 #include <errno.h>
+#include <jansson.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -17,8 +19,6 @@
 #include "machine/vcpu.h"
 #include "machine/vm.h"
 #include "update/handover.h"
-
-#define EXEC_STATE_NAME "BATON_CPR_EXEC_STATE"
 
 enum {
 	RECEIVE_CHUNK = 256 << 10,
@@ -126,7 +126,11 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 		return err_prefix(e, "%s", EXEC_STATE_NAME);
 	fd = (int)number;
 	cpr_state_init(state);
-	r = read_inherited(fd, state, e);
+	/* Kept until the guest is taken over, see migration_fall_back(). */
+	state->state_fd = take_fd(&fd);
+	r = process_keep_fd(state->state_fd, false, e);
+	if (!r)
+		r = read_inherited(state->state_fd, state, e);
 	if (!r && (state->mode != MODE_CPR_EXEC || state->pid != getpid()))
 		r = err_set(e, EPROTO, "it was made by process %d, this is %d", state->pid,
 			    getpid());
@@ -141,24 +145,91 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 
 int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock, struct err *e)
 {
-	int fd = cpr_state_find_fd(state, OWNER_FD_NAME, 0);
+	AUTO_CLOSE int fd = -1;
 	int r;
 
 	r = machine_config_check(m->vm, state->config, e);
-	if (!r && fd < 0)
-		r = err_set(e, EPROTO, "the old side sent no owner word");
 	if (!r)
+		r = fd = cpr_state_dup_fd(state, OWNER_FD_NAME, 0, e);
+	if (r >= 0)
 		r = owner_open(&m->owner, fd, e);
-	if (r)
+	if (r < 0)
 		return r;
-	cpr_state_take_fd(state, OWNER_FD_NAME, 0);
+	take_fd(&fd);
 	m->incoming = true;
 	m->mode = (enum migration_mode)state->mode;
 	m->peer_pid = state->pid;
 	m->cpr = *state;
 	m->cpr_sock = take_fd(sock);
-	*state = (struct cpr_state){ 0 };
+	*state = (struct cpr_state){ .state_fd = -1 };
 	return 0;
+}
+
+/* Exec's last resort reads what the old image wrote of itself. */
+static json_t *fallback_argv(const struct cpr_state *state)
+{
+	json_t *config = json_loads(state->config, 0, NULL);
+	json_t *argv = json_incref(json_object_get(config, "argv"));
+
+	json_decref(config);
+	if (json_is_array(argv) && json_array_size(argv))
+		return argv;
+	json_decref(argv);
+	return NULL;
+}
+
+/* The environment and the descriptors the old image finds its guest by. */
+static int prepare_fallback(const struct cpr_state *state, const char *why, struct err *e)
+{
+	char number[16];
+	int r = process_keep_fd(state->state_fd, true, e);
+
+	for (size_t i = 0; !r && i < state->nr_fds; i++)
+		r = process_keep_fd(state->fds[i].fd, true, e);
+	snprintf(number, sizeof(number), "%d", state->state_fd);
+	if (!r && (setenv(EXEC_STATE_NAME, number, 1) || setenv(EXEC_FALLBACK_NAME, why, 1)))
+		r = err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
+	return r;
+}
+
+int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e)
+{
+	int program = cpr_state_find_fd(state, PROGRAM_FD_NAME, 0), r;
+	json_t *list = fallback_argv(state);
+	size_t n = json_array_size(list);
+	AUTO_FREE char **argv = calloc(n + 1, sizeof(*argv));
+
+	if (!list || !argv || program < 0) {
+		json_decref(list);
+		return err_set(e, ENOENT, "the old image did not say how to go back to it");
+	}
+	for (size_t i = 0; i < n; i++)
+		argv[i] = (char *)json_string_value(json_array_get(list, i));
+	r = prepare_fallback(state, why, e);
+	if (!r)
+		r = process_exec_fd(program, argv, e);
+	json_decref(list);
+	return r;
+}
+
+bool migration_came_back(struct migration *m, struct channel *main_channel)
+{
+	const char *why = getenv(EXEC_FALLBACK_NAME);
+	struct err ignored;
+	json_t *config;
+	bool ok;
+
+	if (!why)
+		return false;
+	snprintf(m->fallback_reason, sizeof(m->fallback_reason),
+		 "the new image could not take the guest over: %s", why);
+	unsetenv(EXEC_FALLBACK_NAME);
+	log_error("%s; it goes on in the old one", m->fallback_reason);
+	config = json_loads(m->cpr.config ? m->cpr.config : "", 0, NULL);
+	why = json_string_value(json_object_get(config, "state"));
+	ok = why && !channel_parse_uri(why, main_channel, &ignored);
+	json_decref(config);
+	return ok;
 }
 
 /* The state is complete once the offer came and as many bytes as it says. */

@@ -63,7 +63,8 @@ static void continue_later(void *opaque)
 	handover_continue(opaque);
 }
 
-int migration_create(struct migration **out, struct vm *vm, bool autostart, struct err *e)
+int migration_create(struct migration **out, struct vm *vm, bool autostart, char *const *argv,
+		     struct err *e)
 {
 	struct migration *m = calloc(1, sizeof(*m));
 
@@ -71,7 +72,9 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, stru
 		return err_set(e, ENOMEM, "no memory for the migration object");
 	m->vm = vm;
 	m->autostart = autostart;
-	m->cpr_sock = m->main_fd = m->state_memfd = m->peer_pidfd = -1;
+	m->cpr_sock = m->main_fd = m->state_memfd = m->program_fd = m->peer_pidfd = -1;
+	m->cpr.state_fd = -1;
+	m->argv = argv;
 	m->owner.fd = -1;
 	m->cpr_watch.fd = m->main_watch.fd = m->pid_watch.fd = -1;
 	list_init(&m->observers);
@@ -91,6 +94,11 @@ void migration_destroy(struct migration *m)
 	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);
 	free(m);
+}
+
+const struct cpr_state *migration_cpr_state(const struct migration *m)
+{
+	return &m->cpr;
 }
 
 struct migration_params *migration_params(struct migration *m)
@@ -363,14 +371,25 @@ int migration_set_fault(struct migration *m, const char *spec, struct err *e)
 		       spec, names);
 }
 
-char *machine_config_text(const struct vm *vm)
+char *machine_config_text(const struct migration *m)
 {
+	const struct vm *vm = m->vm;
 	const struct ram_block *b = vm->mem.ram;
 	json_t *j = json_pack("{s:s, s:i, s:[{s:s, s:I, s:b}]}", "machine", LAYOUT_MACHINE_TYPE,
 			      "vcpus", (int)vm->nr_vcpus, "ram", "name", b->name, "size",
 			      (json_int_t)b->size, "share", b->share);
-	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	char *text, uri[4200];
 
+	if (j && m->mode == MODE_CPR_EXEC) {
+		json_t *argv = json_array();
+
+		for (char *const *a = m->argv; *a; a++)
+			json_array_append_new(argv, json_string(*a));
+		json_object_set_new(j, "argv", argv);
+		json_object_set_new(j, "state",
+				    json_string(channel_text(&m->main_channel, uri, sizeof(uri))));
+	}
+	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	json_decref(j);
 	return text;
 }

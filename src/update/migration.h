@@ -57,9 +57,11 @@ struct migration_observer {
 
 /*
  * One per process, for its whole life. Main loop's thread, as all here. @autostart: an
- * incoming guest that ran is to run here too (no -S). The caller owns the result.
+ * incoming guest that ran is to run here too (no -S). @argv: this process's command
+ * line, which outlives the object. The caller owns the result.
  */
-int migration_create(struct migration **out, struct vm *vm, bool autostart, struct err *e);
+int migration_create(struct migration **out, struct vm *vm, bool autostart, char *const *argv,
+		     struct err *e);
 void migration_destroy(struct migration *m);
 
 /*
@@ -71,6 +73,19 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 		       struct err *e);
 /* Returns 1 and fills @state if this image was started by cpr-exec, 0 if not. */
 int migration_inherit_cpr(struct cpr_state *state, struct err *e);
+/*
+ * New image of cpr-exec that cannot take the guest over, before it has: becomes the old
+ * image again, which loads its own state and goes on. Returns only on failure.
+ */
+int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e);
+/*
+ * Whether this image is one that was fallen back to: then *@main_channel is where its
+ * state is, whatever the command line says, and the reason is reported as the failure
+ * of the update. After migration_attach_cpr().
+ */
+bool migration_came_back(struct migration *m, struct channel *main_channel);
+/* What was handed over to the machine, as long as the guest is not taken over. */
+const struct cpr_state *migration_cpr_state(const struct migration *m);
 /* Tells the old side at @sock why the machine cannot be built here. */
 void migration_refuse_cpr(int sock, const char *why);
 

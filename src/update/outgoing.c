@@ -15,8 +15,6 @@
 #include "machine/vm.h"
 #include "update/handover.h"
 
-#define EXEC_STATE_NAME "BATON_CPR_EXEC_STATE"
-
 static uint64_t soon(void)
 {
 	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
@@ -31,13 +29,17 @@ static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 	cpr_state_init(s);
 	s->pid = getpid();
 	s->mode = m->mode;
-	s->config = machine_config_text(m->vm);
+	s->config = machine_config_text(m);
 	if (!s->config)
 		return err_set(e, ENOMEM, "no memory for the configuration");
 	r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
 	if (!r)
 		r = cpr_state_add_fd(s, OWNER_FD_NAME, 0, m->owner.fd, e);
-	return r;
+	if (r || m->mode != MODE_CPR_EXEC)
+		return r;
+	/* What the next image falls back to if it cannot load the guest. */
+	r = m->program_fd = process_open_program(e);
+	return r < 0 ? r : cpr_state_add_fd(s, PROGRAM_FD_NAME, 0, m->program_fd, e);
 }
 
 /* Frees the description without closing what it borrowed. */
@@ -306,6 +308,8 @@ static int keep_fds(struct migration *m, bool keep, struct err *e)
 
 	if (!r)
 		r = process_keep_fd(m->owner.fd, keep, e);
+	if (!r)
+		r = process_keep_fd(m->program_fd, keep, e);
 	if (!r)
 		r = process_keep_fd(m->state_memfd, keep, e);
 	return r;

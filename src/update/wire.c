@@ -17,7 +17,7 @@ enum {
 
 void cpr_state_init(struct cpr_state *s)
 {
-	*s = (struct cpr_state){ .version = WIRE_VERSION };
+	*s = (struct cpr_state){ .version = WIRE_VERSION, .state_fd = -1 };
 }
 
 void cpr_state_fini(struct cpr_state *s)
@@ -25,7 +25,8 @@ void cpr_state_fini(struct cpr_state *s)
 	for (size_t i = 0; i < s->nr_fds; i++)
 		close_fd(&s->fds[i].fd);
 	free(s->config);
-	*s = (struct cpr_state){ 0 };
+	close_fd(&s->state_fd);
+	*s = (struct cpr_state){ .state_fd = -1 };
 }
 
 int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
@@ -53,12 +54,13 @@ int cpr_state_find_fd(const struct cpr_state *s, const char *name, uint32_t id)
 	return -1;
 }
 
-int cpr_state_take_fd(struct cpr_state *s, const char *name, uint32_t id)
+int cpr_state_dup_fd(const struct cpr_state *s, const char *name, uint32_t id, struct err *e)
 {
-	for (size_t i = 0; i < s->nr_fds; i++)
-		if (s->fds[i].id == id && !strcmp(s->fds[i].name, name))
-			return take_fd(&s->fds[i].fd);
-	return -1;
+	int fd = cpr_state_find_fd(s, name, id);
+
+	if (fd < 0)
+		return err_set(e, ENOENT, "the old side handed over no '%s'", name);
+	return process_dup_fd(fd, e);
 }
 
 /* A place frames go to: a socket with descriptors beside, or bytes with numbers inside. */

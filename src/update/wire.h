@@ -44,7 +44,7 @@ enum wire_type {
 struct wire_fd {
 	char name[WIRE_NAME_MAX];
 	uint32_t id;
-	int fd; /* owned by the set until wire_take_fd() */
+	int fd; /* owned by the set, see cpr_state_dup_fd() */
 };
 
 /* What the old side tells before the guest stops. */
@@ -55,17 +55,21 @@ struct cpr_state {
 	struct wire_fd fds[WIRE_MAX_FDS];
 	size_t nr_fds;
 	char *config; /* JSON text, NUL-terminated, owned */
+	int state_fd; /* exec: where it came from, owned; else -1 */
 };
 
 void cpr_state_init(struct cpr_state *s);
-/* Closes the descriptors nobody took. */
+/* Closes the descriptors. */
 void cpr_state_fini(struct cpr_state *s);
 /* Lists a descriptor under @name and @id; takes it over on success. */
 int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e);
-/* The descriptor of that name and id, whose ownership moves to the caller; -1: not there. */
-int cpr_state_take_fd(struct cpr_state *s, const char *name, uint32_t id);
-/* The same without moving it. */
+/* The descriptor of that name and id, still the set's; -1: not there. */
 int cpr_state_find_fd(const struct cpr_state *s, const char *name, uint32_t id);
+/*
+ * A duplicate of it for the caller. The set keeps its own until the guest is taken over,
+ * under the number that an image to fall back to would look for. -ENOENT if not there.
+ */
+int cpr_state_dup_fd(const struct cpr_state *s, const char *name, uint32_t id, struct err *e);
 
 /* Sends / receives the whole state over a socket, as WIRE_HELLO ... WIRE_END. */
 int cpr_state_send(const struct cpr_state *s, int sock, uint64_t deadline_ns, struct err *e);
