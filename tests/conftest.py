@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the tests that run real guests."""
+
+import errno
+import fcntl
+import os
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "lib"))
+
+import load  # noqa: E402
+import vm as vm_module  # noqa: E402
+
+_KVM_GET_API_VERSION = 0xae00
+_KVM_CREATE_VM = 0xae01
+
+
+def _kvm_problem():
+    """Why /dev/kvm cannot be used, or None."""
+    try:
+        fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as e:
+        return "cannot open /dev/kvm: %s" % e.strerror
+    try:
+        if fcntl.ioctl(fd, _KVM_GET_API_VERSION) != 12:
+            return "/dev/kvm speaks another API version"
+        os.close(fcntl.ioctl(fd, _KVM_CREATE_VM, 0))
+    except OSError as e:
+        return "/dev/kvm cannot create a VM: %s" % errno.errorcode[e.errno]
+    finally:
+        os.close(fd)
+    return None
+
+
+def pytest_report_header(config):
+    problem = _kvm_problem()
+    return ["program under test: " + vm_module.BATON,
+            "KVM: " + ("NOT USABLE, guest tests are skipped: " + problem
+                       if problem else "usable")]
+
+
+@pytest.fixture(scope="session")
+def kvm():
+    """Skips what needs a real vCPU where there is none."""
+    problem = _kvm_problem()
+    if problem:
+        pytest.skip("NO KVM: " + problem)
+    vm_module.build_guests()
+
+
+@pytest.fixture
+def vms(kvm):
+    """Factory of virtual machines; all are killed when the test ends."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(vm_module.Vm(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def cpu_load():
+    """Busy loops on every core for as long as the test runs."""
+    with load.Load() as busy:
+        yield busy
+
+
+@pytest.fixture
+def loops():
+    """How often an update is repeated where the number matters."""
+    return int(os.environ.get("BATON_LOOPS", "100"))

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * abi.h - what the small guests write into their own RAM for the tests to read.
+ *
+ * DOC: theory of operation
+ *
+ * Every small guest keeps a results area at one fixed guest-physical address,
+ * above its image and below everything it fills with patterns. A test maps
+ * the RAM's memfd and reads the area while the guest runs. The area starts
+ * with struct abi_head; the structure of the guest's own kind follows at
+ * ABI_BODY_OFFSET. Every member is a 64-bit little-endian integer (or an array
+ * of them): tests/lib/abi.py reads the members' names and places from this
+ * file, so there is no second list to keep in step.
+ */
+#ifndef GUEST_ABI_H
+#define GUEST_ABI_H
+
+#define ABI_GPA          0x200000
+#define ABI_SIZE         0x10000
+#define ABI_BODY_OFFSET  0x100
+#define ABI_RING_OFFSET  0x1000
+#define ABI_RING_ENTRIES 1024
+#define ABI_VERSION      1
+#define ABI_MAGIC        0x5453455547544142 /* "BATGUEST" */
+
+/* The pattern of the gap guest starts here; the changing part follows it. */
+#define ABI_PATTERN_GPA 0x1000000
+
+/* Kinds of guest. */
+#define ABI_KIND_GAP    1
+#define ABI_KIND_TIMER  2
+#define ABI_KIND_FPU    3
+#define ABI_KIND_SERIAL 4
+#define ABI_KIND_SMP    5
+
+/*
+ * Requests: the host writes (sequence << 8 | operation) into "request"; the
+ * guest puts the same word into "reply" when it has done it.
+ */
+#define ABI_REQUEST_READ_ALL   1
+#define ABI_REQUEST_WRITE_ALL  2
+#define ABI_REQUEST_DEBUG_REGS 3
+
+#define ABI_CPUS_MAX 4
+
+/* Places the assembly part writes to, checked against struct abi_head in C. */
+#define ABI_BOOTS_OFFSET    24
+#define ABI_BOOT_TSC_OFFSET 32
+#define ABI_EXC_OFFSET      96
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+struct abi_head {
+	uint64_t magic;          /* ABI_MAGIC once the guest is set up */
+	uint64_t version;        /* ABI_VERSION */
+	uint64_t kind;           /* ABI_KIND_* */
+	uint64_t boots;          /* times the entry point was reached */
+	uint64_t boot_tsc;       /* TSC at the first instruction */
+	uint64_t ready_tsc;      /* TSC when magic was written */
+	uint64_t heartbeat;      /* goes up for as long as the guest runs */
+	uint64_t ram_bytes;      /* RAM the memory map speaks of */
+	uint64_t request;        /* written by the host */
+	uint64_t reply;          /* last request done */
+	uint64_t request_cycles; /* TSC cycles the last request took */
+	uint64_t errors;         /* anything the guest itself found wrong */
+	uint64_t exc_vector;     /* exception + 1, 0 = none was taken */
+	uint64_t exc_error;
+	uint64_t exc_rip;
+	uint64_t exc_cr2;
+};
+
+struct abi_gap {
+	uint64_t threshold;  /* TSC cycles above which a step is a gap */
+	uint64_t samples;    /* TSC reads */
+	uint64_t last_tsc;   /* newest TSC read */
+	uint64_t backward;   /* times the TSC was lower than before */
+	uint64_t gaps;       /* gaps seen; the newest are in the ring */
+	uint64_t gap_sum;    /* cycles in all gaps together */
+	uint64_t gap_max;    /* cycles of the longest */
+	uint64_t static_gpa; /* part filled once */
+	uint64_t static_bytes;
+	uint64_t changing_gpa; /* part the guest rewrites for ever */
+	uint64_t changing_bytes;
+	uint64_t static_checks; /* pages verified */
+	uint64_t changing_checks;
+	uint64_t static_errors; /* words that differed */
+	uint64_t changing_errors;
+};
+
+struct abi_ring_entry {
+	uint64_t tsc_start;
+	uint64_t tsc_end;
+};
+
+struct abi_timer {
+	uint64_t ticks;        /* interrupts taken, counted by the handler */
+	uint64_t mode;         /* 0 periodic, 1 one-shot, 2 TSC deadline */
+	uint64_t period_tsc;   /* period in TSC cycles, from the command line */
+	uint64_t period_count; /* period in LAPIC timer counts */
+	uint64_t arm_tsc;      /* TSC when the timer was started */
+	uint64_t last_tsc;     /* newest TSC read */
+	uint64_t seen;         /* interrupts the CPL-3 loop has noticed */
+	uint64_t last_tick_tsc;
+	uint64_t min_interval;
+	uint64_t max_interval;
+	uint64_t short_intervals; /* doubled interrupts, gaps allowed for */
+	uint64_t long_intervals;  /* lost interrupts, gaps allowed for */
+	uint64_t gap_sum;         /* cycles the CPL-3 loop did not see */
+	uint64_t gap_max;
+	uint64_t backward;
+};
+
+struct abi_fpu {
+	uint64_t rounds;     /* holds completed and verified */
+	uint64_t hold_loops; /* loops of one hold */
+	uint64_t gpr_errors; /* general registers that differed */
+	uint64_t x87_errors; /* control, status, tags, stack */
+	uint64_t sse_errors; /* XMM registers and MXCSR */
+	uint64_t avx_on;     /* 1 when the YMM halves are held, too */
+	uint64_t avx_errors;
+	uint64_t fs_errors; /* FS and GS base */
+	uint64_t dr_checks; /* comparisons of the debug registers */
+	uint64_t dr_errors;
+	uint64_t dr[6];      /* DR0-3, DR6, DR7 as last read */
+	uint64_t msr_errors; /* STAR, LSTAR, SFMASK, KERNEL_GS_BASE */
+};
+
+struct abi_serial {
+	uint64_t lines; /* numbered lines printed completely */
+	uint64_t tx_bytes;
+	uint64_t rx_bytes;
+	uint64_t rx_lines;   /* lines received and echoed */
+	uint64_t rx_irqs;    /* interrupts of the UART */
+	uint64_t rx_overrun; /* LSR overrun bits or full ring seen */
+	uint64_t leaving;    /* command that ends the guest, as a character */
+};
+
+struct abi_smp_slot {
+	uint64_t count; /* loops of this vCPU */
+	uint64_t apic_id;
+	uint64_t last_tsc;
+	uint64_t backward;     /* own TSC went back */
+	uint64_t skew;         /* TSC below one another vCPU had read before */
+	uint64_t skew_max;     /* by how many cycles, at most */
+	uint64_t ipi_sent;     /* to this vCPU */
+	uint64_t ipi_received; /* by this vCPU */
+};
+
+struct abi_smp {
+	uint64_t cpus;    /* asked for */
+	uint64_t started; /* reached CPL 3, the first included */
+	struct abi_smp_slot slot[ABI_CPUS_MAX];
+};
+#endif
+
+#endif
