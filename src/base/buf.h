@@ -46,12 +46,16 @@ struct cursor {
 	bool failed;
 };
 
+/* The bytes are not owned and outlive the cursor. */
 void cursor_init(struct cursor *c, const void *p, size_t n);
+/* Bytes not read yet, and bytes read. */
 size_t cursor_left(const struct cursor *c);
 size_t cursor_pos(const struct cursor *c);
 /* The next @n bytes in place, or NULL (and @failed) if there are fewer. */
 const uint8_t *cursor_take(struct cursor *c, size_t n);
+/* Copies @n bytes to @p; false, with zeros there, if there are fewer. */
 bool cursor_get(struct cursor *c, void *p, size_t n);
+/* Numbers, big-endian. */
 uint8_t cursor_u8(struct cursor *c);
 uint16_t cursor_be16(struct cursor *c);
 uint32_t cursor_be32(struct cursor *c);

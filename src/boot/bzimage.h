@@ -17,12 +17,15 @@ struct bzimage {
 	gpa_t initrd;           /* 0: none                                            */
 };
 
-/* Checks the kernel, the RAM disk and the command line against the RAM. Reads the kernel's header. */
+/*
+ * Checks the kernel, the RAM disk and the command line against the RAM. Reads the
+ * kernel's header; touches no guest RAM.
+ */
 int bzimage_plan(const struct source *s, struct bzimage *out, struct err *e);
 
 /*
- * Loads what bzimage_plan() accepted and fills @entry. @rsdp is where the caller
- * puts the ACPI tables.
+ * Loads what bzimage_plan() accepted into guest RAM, vCPUs paused, and fills @entry. @rsdp
+ * is where the caller puts the ACPI tables. After a failure RAM is partly written.
  */
 int bzimage_load(const struct bzimage *z, const struct source *s, const struct memmap *m,
 		 gpa_t rsdp, struct vcpu_entry *entry, struct err *e);

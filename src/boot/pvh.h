@@ -26,7 +26,10 @@ struct pvh {
 	gpa_t initrd; /* 0: none */
 };
 
-/* Checks the kernel, the RAM disk and the command line against the RAM. Reads the kernel's headers. */
+/*
+ * Checks the kernel, the RAM disk and the command line against the RAM. Reads the
+ * kernel's headers; touches no guest RAM.
+ */
 int pvh_plan(const struct source *s, struct pvh *out, struct err *e);
 
 /* As bzimage_load(), for what pvh_plan() accepted. */

@@ -40,7 +40,9 @@ enum source_kind {
 	SOURCE_PVH,
 };
 
+/* Opens the image for reading and copies @path. Also after a failure @f is to be closed. */
 int source_file_open(struct source_file *f, const char *path, struct err *e);
+/* Closes and frees what @f holds, if anything. */
 void source_file_close(struct source_file *f);
 /* Looks at the size again; refuses an empty file. */
 int source_file_refresh(struct source_file *f, struct err *e);
@@ -67,9 +69,10 @@ int source_place_initrd(const struct source *s, gpa_t floor, gpa_t limit, gpa_t 
 
 /* Refuses a command line of more than @max characters or SOURCE_CMDLINE_MAX. */
 int source_check_cmdline(const struct source *s, uint64_t max, struct err *e);
+/* Writes it to SOURCE_CMDLINE, with its NUL. */
 int source_load_cmdline(const struct source *s, const struct memmap *m, struct err *e);
 
-/* The entry's descriptor table, at SOURCE_GDT. */
+/* Writes the entry's descriptor table to SOURCE_GDT. */
 int source_load_gdt(const struct memmap *m, bool long_mode, struct err *e);
 
 /* The guest's memory map; the numbers are those of e820 and PVH alike. */

@@ -19,6 +19,7 @@ struct command {
 	const struct schema_member *args; /* ends with a NULL name; NULL: none */
 	/* The handler checks the arguments itself, against another table. */
 	bool own_check;
+	/* Main loop's thread, machine lock held. @args stays the caller's. */
 	int (*run)(struct ctl *ctl, json_t *args, json_t **ret, struct err *e);
 };
 

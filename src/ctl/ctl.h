@@ -50,7 +50,7 @@ void ctl_destroy(struct ctl *ctl);
 int ctl_add_qmp(struct ctl *ctl, struct chardev *chr, struct err *e);
 int ctl_add_hmp(struct ctl *ctl, struct chardev *chr, struct err *e);
 
-/* Makes @chr known to query-chardev as @label. Sessions do this themselves. */
+/* Makes @chr known to query-chardev as @label, which is copied. Sessions do this themselves. */
 int ctl_name_chardev(struct ctl *ctl, const char *label, struct chardev *chr, struct err *e);
 
 #endif

@@ -8,12 +8,12 @@
  *
  * A monitor's client may send several values in one piece, one value in several
  * pieces, and need not end any of them with a newline. The splitter looks at each
- * byte once. It knows strings, brackets and nothing else of JSON: a value is whole when its
- * brackets are closed, and a real parser then says whether it is right. On the
- * way single-quoted strings become double-quoted ones.
+ * byte once. It knows strings, brackets and nothing else of JSON: a value is whole
+ * when its brackets are closed, and a real parser then says whether it is right. On
+ * the way single-quoted strings become double-quoted ones.
  *
- * After an error the bytes of the broken value are dropped and input is skipped up to
- * a control character other than TAB, a byte 0xFE or 0xFF, or an opening bracket.
+ * After an error the bytes of the broken value are dropped and input is skipped up
+ * to a control character other than TAB, a byte 0xFE or 0xFF, or an opening bracket.
  */
 
 #include <stdbool.h>

@@ -25,12 +25,12 @@ struct chardev_front {
 };
 
 /*
- * Opens the back end that @spec names: `null`, `none`, `stdio`, `file:PATH` (truncated unless
- * `,append=on`), `unix:PATH[,server=on|off][,wait=on|off]` or `tcp:HOST:PORT[,...]` likewise
- * (server: one client at a time, a later one waits its turn; wait=on blocks until the first is
- * there). Main thread. The caller owns the result. A terminal on standard input is put in raw mode and restored by
- * chardev_close() and at exit; there the escape Ctrl-a x calls @quit (may be NULL), Ctrl-a
- * Ctrl-a sends one Ctrl-a.
+ * Opens the back end that @spec names: `null`, `none`, `stdio`, `file:PATH` (truncated
+ * unless `,append=on`), `unix:PATH[,server=on|off][,wait=on|off]` or `tcp:HOST:PORT[,...]`
+ * likewise (server: one client at a time, a later one waits its turn; wait=on blocks until
+ * the first is there). Main thread. The caller owns the result. A terminal on standard
+ * input is put in raw mode and restored by chardev_close() and at exit; there the escape
+ * Ctrl-a x calls @quit (may be NULL), Ctrl-a Ctrl-a sends one Ctrl-a.
  */
 int chardev_open(struct chardev **out, struct loop *loop, const char *spec,
 		 void (*quit)(void *opaque), void *quit_opaque, struct err *e);
@@ -38,18 +38,18 @@ int chardev_open(struct chardev **out, struct loop *loop, const char *spec,
 void chardev_close(struct chardev *c);
 
 /*
- * Connects the front end; one per back end. Callbacks come on the loop's thread, with its
- * lock; connected(true) is called from here if a peer is there already. After end of file on
- * standard input of stdio connected(false) is called and writing goes on.
+ * Connects the front end; one per back end, NULL takes it off. @front and @opaque are not
+ * owned. Callbacks come on the loop's thread, with its lock; connected(true) is called from
+ * here if a peer is there already. After end of file on standard input of stdio
+ * connected(false) is called and writing goes on.
  */
 void chardev_attach(struct chardev *c, const struct chardev_front *front, void *opaque);
 
 /*
  * Writes up to @n bytes without blocking and returns how many went; fewer than @n
  * means the front end's writable() will be called when more may. With no peer
- * connected bytes are accepted and dropped, as a serial line does; so they are after the peer
- * of stdio has closed its end. Any thread,
- * with the loop's lock held.
+ * connected bytes are accepted and dropped, as a serial line does; so they are after the
+ * peer of stdio has closed its end. Any thread, with the loop's lock held.
  */
 size_t chardev_write(struct chardev *c, const void *p, size_t n);
 

@@ -36,19 +36,28 @@ int kvm_vcpu_mmap_size(int kvm_fd, struct err *e);
 /* Maps the vCPU's struct kvm_run; kvm_unmap_run() undoes it. */
 int kvm_map_run(int vcpu_fd, size_t size, struct kvm_run **out, struct err *e);
 void kvm_unmap_run(struct kvm_run *run, size_t size);
-/* Enters the guest. Returns 0 on an exit to handle, else -errno; -EINTR on a signal or immediate_exit. */
+/*
+ * Enters the guest, on the vCPU's own thread. Returns 0 on an exit to handle, else -errno;
+ * -EINTR on a signal or immediate_exit.
+ */
 int kvm_run(int vcpu_fd);
 
 /* Signals blocked while the vCPU is in KVM_RUN, in place of its thread's own mask. */
 int kvm_set_signal_mask(int vcpu_fd, const sigset_t *set, struct err *e);
 
+/* The in-kernel interrupt controllers: both 8259, I/O APIC, local APICs. Before any vCPU. */
 int kvm_create_irqchip(int vm_fd, struct err *e);
+/* Three pages at @gpa that Intel's KVM uses for real mode; no RAM may be there. */
 int kvm_set_tss_addr(int vm_fd, uint64_t gpa, struct err *e);
 /* Drives a global system interrupt line. Fails only if the VM is gone, so it reports nothing. */
 void kvm_irq_line(int vm_fd, unsigned int gsi, int level);
+/* The frequency of the guest's TSC in kHz; the first one returns it. */
 int kvm_get_tsc_khz(int vcpu_fd, struct err *e);
 int kvm_set_tsc_khz(int vcpu_fd, uint32_t khz, struct err *e);
-/* Offset of the guest's TSC from the host's (scaled) one: KVM_VCPU_TSC_OFFSET. -ENXIO if unsupported. */
+/*
+ * Offset of the guest's TSC from the host's (scaled) one: KVM_VCPU_TSC_OFFSET. -ENXIO if
+ * unsupported.
+ */
 int kvm_get_tsc_offset(int vcpu_fd, uint64_t *offset, struct err *e);
 int kvm_set_tsc_offset(int vcpu_fd, uint64_t offset, struct err *e);
 /* Tells the guest's clock that the vCPU was stopped on purpose; no matter if it has none. */

@@ -19,6 +19,7 @@ struct loop;
  * are for that thread (or, before loop_run(), for the creating one).
  */
 int loop_create(struct loop **out, pthread_mutex_t *lock, struct err *e);
+/* Frees it; watches, timers and posted calls are gone. @lock was not owned. NULL is allowed. */
 void loop_destroy(struct loop *l);
 /* Runs until loop_quit(). The caller holds @lock. */
 void loop_run(struct loop *l);
@@ -42,6 +43,7 @@ struct loop_fd {
 		.fd = -1 \
 	}
 
+/* Watches @fd for the EPOLL* bits in @events, level-triggered. @w is not watched yet. */
 int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events,
 		void (*ready)(void *opaque, uint32_t events), void *opaque, struct err *e);
 /* Changes the EPOLL* bits waited for; 0 waits for errors and hang-up only. */
@@ -79,6 +81,7 @@ struct loop_work {
 
 void loop_work_init(struct loop_work *w, void (*run)(void *opaque), void *opaque);
 void loop_post(struct loop *l, struct loop_work *w);
+/* Forgets the call if it has not been made; no matter if it was not posted. */
 void loop_work_cancel(struct loop *l, struct loop_work *w);
 
 #endif

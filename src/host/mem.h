@@ -32,8 +32,8 @@ void mem_unmap(void *p, uint64_t size);
 
 /*
  * The largest guest RAM this host can address, bytes: what its processors' physical
- * address width allows, at most what fits a process. RAM is given page by page on first use, so it may be
- * more than the host has.
+ * address width allows, at most what fits a process. RAM is given page by page on first
+ * use, so it may be more than the host has.
  */
 uint64_t mem_guest_max(void);
 

@@ -32,7 +32,8 @@ static int unix_address(const char *path, struct sockaddr_un *sa, struct err *e)
 /* A socket file that nobody listens at is a leftover and goes away. */
 static void remove_leftover(const struct sockaddr_un *sa)
 {
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Non-blocking: a full backlog must not make us wait, it shows that somebody listens. */
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
 	if (fd < 0 || lstat(sa->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))

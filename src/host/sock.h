@@ -11,14 +11,14 @@
 #include "base/err.h"
 
 /*
- * Listening sockets. A UNIX socket is made with mode 0600; a path left over by
- * a process that is gone is replaced, one that somebody listens at is not. Returns the
- * descriptor, owned by the caller.
+ * Listening sockets. A UNIX socket is made with mode 0600; a path left over by a process
+ * that is gone is replaced, one that somebody listens at is not. The caller unlinks the
+ * path. Returns the descriptor, close-on-exec, owned by the caller; so do the next ones.
  */
 int sock_listen_unix(const char *path, struct err *e);
 int sock_listen_inet(const char *host, const char *port, struct err *e);
 
-/* Connects, blocking. Returns the descriptor. */
+/* Connect, blocking: to a TCP address for as long as the kernel tries. */
 int sock_connect_unix(const char *path, struct err *e);
 int sock_connect_inet(const char *host, const char *port, struct err *e);
 
@@ -28,7 +28,7 @@ int sock_accept(int fd, struct err *e);
 /* Checks that @fd is a listening socket. */
 int sock_check_listening(int fd, struct err *e);
 
-/* The peer of a UNIX socket, as the kernel knows it. */
+/* The process and effective user at the other end of a UNIX socket when it was connected. */
 int sock_peer(int fd, pid_t *pid, uid_t *uid, struct err *e);
 
 /* Bytes (or the end) can be read without waiting. */
@@ -40,16 +40,17 @@ void sock_set_blocking(int fd, int blocking);
 void sock_set_nodelay(int fd);
 
 /*
- * Sends all @n bytes, waiting at most until @deadline_ns (CLOCK_BOOTTIME) for
- * room; @pass_fd, if >= 0, goes along with the first byte. -ETIMEDOUT, or the peer's error.
+ * Sends all @n bytes, waiting at most until @deadline_ns (CLOCK_BOOTTIME) for room;
+ * @pass_fd, if >= 0, goes along with the first byte and stays the caller's. -ETIMEDOUT, or
+ * the socket's error.
  */
 int sock_send_all(int fd, const void *p, size_t n, int pass_fd, uint64_t deadline_ns,
 		  struct err *e);
 
 /*
- * Receives exactly @n bytes likewise; a descriptor that comes along is put in
- * *@got_fd, which must be -1 before, CLOEXEC. A second one is refused. -ECONNRESET if
- * the peer closes first.
+ * Receives exactly @n bytes likewise; a descriptor that comes along is put in *@got_fd,
+ * close-on-exec and the caller's, also on failure. It was -1 before or holds one already: a
+ * second one is refused. -ECONNRESET if the peer closes first.
  */
 int sock_recv_all(int fd, void *p, size_t n, int *got_fd, uint64_t deadline_ns, struct err *e);
 

@@ -53,9 +53,11 @@ static unsigned int piece(const struct io_region *r, uint64_t offset, unsigned i
 {
 	unsigned int n = MIN(left, (unsigned int)r->max_size);
 
+	if (n > r->size - offset)
+		n = (unsigned int)(r->size - offset);
 	while (n & (n - 1))
 		n &= n - 1;
-	return n < r->min_size || n > r->size - offset ? 0 : n;
+	return n < r->min_size ? 0 : n;
 }
 
 void iobus_read(struct io_bus *bus, uint64_t addr, void *data, unsigned int size)

@@ -37,6 +37,7 @@ struct io_bus {
 void iobus_init(struct io_bus *bus);
 /* -EEXIST names the region that is in the way. @r is not owned and must outlive the bus. */
 int iobus_add(struct io_bus *bus, struct io_region *r, struct err *e);
+/* Takes @r, which was added, off the bus. */
 void iobus_del(struct io_bus *bus, struct io_region *r);
 /* Addresses nobody claims read as all ones. @size is 1, 2, 4 or 8. */
 void iobus_read(struct io_bus *bus, uint64_t addr, void *data, unsigned int size);

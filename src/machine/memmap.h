@@ -56,6 +56,7 @@ void ram_block_destroy(struct ram_block *b);
 
 /* Lays main RAM out around the hole below 4 GiB; takes ownership of @ram. */
 void memmap_init(struct memmap *m, struct ram_block *ram);
+/* Destroys the RAM block. No vCPU may run any more. */
 void memmap_fini(struct memmap *m);
 
 /*

@@ -22,7 +22,7 @@ enum runstate {
 const char *runstate_name(enum runstate s);
 /* False if @name is no run state of this machine. */
 bool runstate_parse(const char *name, enum runstate *out);
-/* The table of allowed transitions. */
+/* Whether the table of transitions allows the change; to the same state it does not. */
 bool runstate_may_change(enum runstate from, enum runstate to);
 /* Running or suspended: the guest was not stopped by the operator. */
 bool runstate_is_live(enum runstate s);

@@ -23,7 +23,9 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err
 /* Ends the thread and closes the KVM object. The vCPU must be paused. */
 void vcpu_destroy(struct vcpu *v);
 
+/* From 0; also its APIC id. */
 unsigned int vcpu_index(const struct vcpu *v);
+/* The kernel's id of its thread. Any thread. */
 pid_t vcpu_thread_id(const struct vcpu *v);
 
 /* Lets all vCPUs of @vm enter the guest. Machine lock held, all paused. */
@@ -36,7 +38,8 @@ void vcpu_pause_all(struct vm *vm);
 
 /*
  * Runs @fn for every vCPU of @vm on the vCPU's own thread, in parallel, and waits for all.
- * All paused; the caller holds the machine lock and @fn must not take it. Returns the first failure, with its error.
+ * All paused; the caller holds the machine lock and @fn must not take it. Returns the first
+ * failure, with its error.
  */
 int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
 		    struct err *e);
@@ -60,7 +63,11 @@ int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct err *e
 /* Power-on state: vCPU 0 runnable, the others wait for INIT/SIPI. All paused. */
 int vcpu_reset_all(struct vm *vm, struct err *e);
 
-/* Reads or sets the whole state; on the vCPU's own thread (vcpu_run_on_all()). */
+/*
+ * Reads or sets the whole state, CPUID included; paused, on the vCPU's own thread
+ * (vcpu_run_on_all()). The guest sees no difference after saving; -EAGAIN if the vCPU has to
+ * run for a moment first. After a failed load the vCPU must not run.
+ */
 int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, struct err *e);
 int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic_state *a,
 	      struct err *e);

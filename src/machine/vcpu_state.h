@@ -6,15 +6,15 @@
 /*
  * DOC: theory of operation
  *
- * KVM hands vCPU state out in a dozen pieces. vcpu_state_get() gathers them in
- * two structs, "cpu" and "apic"; vcpu_state_set() puts them back in the order
- * in which one piece needs another:
+ * KVM hands vCPU state out in a dozen pieces. vcpu_state_get() and vcpu_apic_get() gather
+ * them in two structs, "cpu" and "apic"; vcpu_state_set() puts them back in the order in
+ * which one piece needs another:
  *
- *   CPUID, TSC frequency	what the rest is checked against
+ *   CPUID			by the vCPU's owner; the rest is checked against it
  *   special registers		mode, and the APIC base the LAPIC page depends on
  *   XSAVE area, XCRs, general registers
  *   LAPIC			before the MSRs: the TSC deadline needs its timer mode
- *   TSC offset, MSRs
+ *   TSC frequency and offset, MSRs
  *   events, debug registers, MP state
  *
  * Time: on the host it was saved on, the TSC offset is kept, so the guest's TSC
@@ -137,9 +137,10 @@ bool vcpu_apic_timer_expired(const struct vcpu_apic_state *before,
 			     const struct vcpu_apic_state *after);
 
 /*
- * Sets everything but the CPUID table. Own thread of the vCPU. @keep_time: time goes on since
- * the state was saved; without it (reset) TSC and timer count are left alone. An MSR
- * that KVM refuses fails the call by name unless it holds the value already.
+ * Sets everything but the CPUID table, the LAPIC included. Own thread of the vCPU.
+ * @keep_time: time goes on since the state was saved; without it (reset) TSC and timer count
+ * are left alone. An MSR that KVM refuses fails the call by name unless it holds the value
+ * already. After a failure the vCPU must not run.
  */
 int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
 		   const struct vcpu_apic_state *a, bool keep_time, struct err *e);

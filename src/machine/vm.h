@@ -88,8 +88,8 @@ struct vm_config {
 
 /*
  * Builds a machine without devices: KVM objects, RAM, interrupt controllers and vCPUs.
- * Run state prelaunch. On return the caller holds the machine lock. The caller owns
- * the result; config->ram stays the caller's on failure.
+ * Run state prelaunch. On success the caller, whose thread becomes the main loop's, holds
+ * the machine lock and owns the result; config->ram stays the caller's on failure.
  */
 int vm_create(struct vm **out, struct vm_config *config, struct err *e);
 /*
@@ -100,25 +100,38 @@ void vm_destroy_devices(struct vm *vm);
 /* Ends the vCPUs and frees everything; the caller holds the machine lock. */
 void vm_destroy(struct vm *vm);
 
-/* Cold start: resets devices and vCPUs and boots. Paused. */
+/*
+ * Cold start: resets devices and vCPUs and boots. Paused, lock held. After a failure the
+ * guest must not run.
+ */
 int vm_reset(struct vm *vm, struct err *e);
 
-/* Enters the guest / leaves it. Any state the table allows; the caller holds the lock. */
+/*
+ * Enters the guest and goes to running; does nothing if it runs, and refuses, with a log
+ * line, while the guest is foreign. Main loop's thread, lock held, as vm_stop().
+ */
 void vm_start(struct vm *vm);
+/*
+ * Leaves the guest, if it runs, and goes to @to. On return all vCPUs are paused, between two
+ * instructions. Drops the lock in between; requests may have come meanwhile.
+ */
 void vm_stop(struct vm *vm, enum runstate to);
-/* Changes the run state without touching vCPUs; the table must allow it. */
+/* Changes the run state without touching vCPUs. A change the table forbids is logged. */
 void vm_set_runstate(struct vm *vm, enum runstate to);
 
-/* Asked for by a device or the operator; done soon by the main loop. Machine lock. */
+/*
+ * Asked for by a device or the operator; done soon by the main loop. @reason is a static
+ * string. Any thread, with the machine lock held.
+ */
 void vm_request_reset(struct vm *vm, const char *reason);
 void vm_request_shutdown(struct vm *vm, const char *reason);
 
-/*
- * While busy, requests are kept and not carried out: the guest's fate is being decided.
- */
+/* While busy, requests are kept and not carried out: the guest's fate is being decided. */
 void vm_set_busy(struct vm *vm, bool busy);
 
+/* @o is not owned and stays until no event can come. Main loop's thread. */
 void vm_observe(struct vm *vm, struct vm_observer *o);
+/* Tells the observers; main loop's thread. */
 void vm_notify(struct vm *vm, enum vm_event event, const char *detail);
 
 /* The interrupt line @line (global system interrupt number) of the machine. */

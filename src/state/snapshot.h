@@ -47,7 +47,9 @@ struct snapshot {
 	size_t nr_rams;
 };
 
+/* An empty list for machine type @machine, which is copied. */
 void snapshot_init(struct snapshot *s, const char *machine);
+/* Frees items and structs and leaves an empty list; a zeroed one is allowed. */
 void snapshot_fini(struct snapshot *s);
 
 /*
@@ -56,8 +58,10 @@ void snapshot_fini(struct snapshot *s);
  */
 int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 		 const struct vs_desc *desc, struct err *e);
+/* Lists a RAM block of @size bytes; names are distinct. -ENOMEM only. */
 int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct err *e);
 
+/* Still the snapshot's, valid until the next snapshot_add(); NULL: there is none. */
 struct snapshot_item *snapshot_find(const struct snapshot *s, const char *idstr,
 				    uint32_t instance_id);
 

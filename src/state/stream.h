@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "state/snapshot.h"
 
-/* Names of a section and of the description in it: docs/state-format.md. */
+/* The section that ends the stream. docs/state-format.md has the format, byte by byte. */
 #define STREAM_CHECKSUM_IDSTR "baton-checksum"
 
 /* No machine Baton builds comes near this; a stream that does is refused. */

@@ -332,26 +332,42 @@ static bool peek_subsection(const struct vs_desc *d, const struct cursor *in, ch
 	return strlen(name) == len && !strncmp(name, d->name, prefix) && name[prefix] == '/';
 }
 
+/* Subsections come in the order they are written in, so each at most once; *@place is the last's. */
+static int check_place(const char *name, unsigned int at, unsigned int *place, struct err *e)
+{
+	if (at <= *place)
+		return err_set(e, EINVAL, "subsection '%s' comes twice or too late", name);
+	*place = at;
+	return 0;
+}
+
 static int decode_subsection(const struct vs_desc *d, const char *name, struct cursor *in, void *s,
-			     struct err *e)
+			     unsigned int *place, struct err *e)
 {
 	char own[VS_NAME_MAX + 1];
+	unsigned int at = 0;
 	uint32_t version;
+	int r;
 
 	cursor_take(in, 2 + strlen(name));
 	version = cursor_be32(in);
 	for (uint32_t v = next_since(d, 0); v; v = next_since(d, v)) {
 		snprintf(own, sizeof(own), "%s/v%u", d->name, v);
-		if (!strcmp(own, name))
-			return decode_fields(d, v, in, s, e);
+		at++;
+		if (strcmp(own, name))
+			continue;
+		r = check_place(name, at, place, e);
+		return r ? r : decode_fields(d, v, in, s, e);
 	}
 	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++) {
+		at++;
 		if (strcmp(sub->desc->name, name))
 			continue;
 		if (version < sub->desc->min_version || version > sub->desc->version)
 			return err_set(e, EINVAL, "subsection '%s' has version %u, known is %u",
 				       name, version, sub->desc->version);
-		return decode_fields(sub->desc, 0, in, s, e);
+		r = check_place(name, at, place, e);
+		return r ? r : decode_fields(sub->desc, 0, in, s, e);
 	}
 	return err_set(e, EINVAL,
 		       "subsection '%s' is unknown here; the state is from a newer release", name);
@@ -360,6 +376,7 @@ static int decode_subsection(const struct vs_desc *d, const char *name, struct c
 int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e)
 {
 	char name[VS_NAME_MAX + 1];
+	unsigned int place = 0;
 	int r;
 
 	if (version > d->version)
@@ -376,7 +393,7 @@ int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void
 	if (r)
 		return r;
 	while (peek_subsection(d, in, name)) {
-		r = decode_subsection(d, name, in, s, e);
+		r = decode_subsection(d, name, in, s, &place, e);
 		if (r)
 			return r;
 	}

@@ -145,6 +145,7 @@ struct vs_desc {
 		.elem_size = sizeof(VS_MEMBER(type, member)), .count = 1, .kind = VS_KIND_STRUCT, \
 		.sub = (d)                                                                        \
 	}
+/* An array of nested structs, all of it. */
 #define VS_STRUCT_ARRAY(type, member, d)                                        \
 	{                                                                       \
 		VS_ARRAY_BASE(type, member), .kind = VS_KIND_STRUCT, .sub = (d) \

@@ -107,7 +107,10 @@ void migration_observe(struct migration *m, struct migration_observer *o);
  */
 int migration_start(struct migration *m, const struct channel *main_channel,
 		    const struct channel *cpr, struct err *e);
-/* `migrate_cancel`: rolls back what is under way; nothing under way is no error. */
+/*
+ * `migrate_cancel`: rolls back what is under way, unless the new side has claimed the
+ * guest; nothing under way is no error. Old side only.
+ */
 void migration_cancel(struct migration *m);
 
 /*
@@ -121,15 +124,15 @@ int migration_incoming(struct migration *m, const struct channel *main_channel, 
 void migration_incoming_defer(struct migration *m);
 
 /*
- * @hook is called with true right before this image is replaced by cpr-exec, with false
- * if that failed: for what the next image must find as the first found it (a terminal's mode).
+ * @hook is called with true right before this image is replaced by cpr-exec, with false if
+ * that failed: for what the next image must find as the first found it (a terminal's mode).
  */
 void migration_set_exec_hook(struct migration *m, void (*hook)(void *opaque, bool leaving),
 			     void *opaque);
 
 /*
- * A test aid, `-debug handover=STEP:kill|stop|fail`: the process dies, hangs or fails
- * when it comes to that step of an update. -EINVAL for what is none, with the list of steps.
+ * A test aid, `-debug handover=STEP:kill|stop|fail`: the process dies, hangs or fails when
+ * it comes to that step of an update. -EINVAL for what is none, with the list of steps.
  */
 int migration_set_fault(struct migration *m, const char *spec, struct err *e);
 

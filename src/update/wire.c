@@ -39,6 +39,10 @@ int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd,
 		return err_set(e, EINVAL, "'%s' is no name for a descriptor", name);
 	if (cpr_state_find_fd(s, name, id) >= 0)
 		return err_set(e, EEXIST, "descriptor '%s' %u is there twice", name, id);
+	for (size_t i = 0; i < s->nr_fds; i++)
+		if (s->fds[i].fd == fd)
+			return err_set(e, EEXIST, "'%s' and '%s' are one descriptor",
+				       s->fds[i].name, name);
 	f = &s->fds[s->nr_fds++];
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->id = id;

@@ -37,7 +37,7 @@ enum wire_type {
 	WIRE_READY,     /* new: version u32, process id u32; the main channel is open       */
 	WIRE_REFUSE,    /* new: text, why it cannot                                         */
 	WIRE_OFFER,     /* old: length u64 and XXH3 u64 of the state on the main channel    */
-	WIRE_RUNNING,   /* new: the guest runs here; entered, received, loaded (ns, u64)    */
+	WIRE_RUNNING,   /* new: the guest belongs to this side and runs here                */
 	WIRE_CANCEL,    /* old: text, why it gives up                                       */
 };
 

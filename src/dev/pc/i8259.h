@@ -32,7 +32,8 @@ extern const struct device_class i8259_class;
 
 /*
  * Adds the state of chip @chip (0: master, 1: slave) of the VM's interrupt
- * controllers to the machine; master first, so that the instance ids are the chips'.
+ * controllers to the machine; master first, so that the instance ids are the chips'. Before
+ * the machine first runs, as with every device. -ENOMEM only.
  */
 int i8259_create(struct vm *vm, unsigned int chip, struct err *e);
 
