@@ -139,21 +139,22 @@ static int hold(void *arg)
 	return 0;
 }
 
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, struct err *e)
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, void **stack, struct err *e)
 {
-	char *stack = malloc(HOLDER_STACK_BYTES);
-	struct holder *h = (struct holder *)stack;
+	char *p = malloc(HOLDER_STACK_BYTES);
+	struct holder *h = (struct holder *)p;
 	pid_t pid;
 
-	if (!stack)
+	if (!p)
 		return err_set(e, ENOMEM, "no memory for a child's stack");
 	*h = (struct holder){ .fd = fd, .word = word, .value = value, .parent = getpid() };
-	/* The stack is never freed: the child uses it, and exec or the end of it takes it away. */
-	pid = clone(hold, stack + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
+	pid = clone(hold, p + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
 	if (pid < 0) {
 		pid = err_set_errno(e, "cannot start a child that holds the memory");
-		free(stack);
+		free(p);
+		return pid;
 	}
+	*stack = p;
 	return pid;
 }
 

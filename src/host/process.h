@@ -29,9 +29,11 @@ int process_dup_fd(int fd, struct err *e);
  * process_exec(), so that exec does not wait until they are torn down: the time
  * that takes grows with RAM. It ends by itself when *@word, in shared memory, is
  * no longer @value, when this process dies, or after ten seconds. Returns its
- * process id; process_reap() takes it off.
+ * process id; process_reap() takes it off. *@stack is for the caller to free after that,
+ * should this program still run then.
  */
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, struct err *e);
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, void **stack,
+			  struct err *e);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);
 

@@ -2,6 +2,7 @@
 /* The hand-over: one table of steps, for both sides and all modes. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -90,8 +91,12 @@ static void reap_holder(void *opaque)
 {
 	struct migration *m = opaque;
 
-	if (!process_reap(m->holder))
+	if (process_reap(m->holder)) {
+		m->holder = 0;
+		free(TAKE_PTR(m->holder_stack));
+	} else {
 		loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
+	}
 }
 
 static void watch_holder(struct migration *m)

@@ -319,7 +319,13 @@ static int keep_fds(struct migration *m, bool keep, struct err *e)
 static void hold_memory(struct migration *m)
 {
 	struct err e;
-	pid_t pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_OFFERED, &e);
+	pid_t pid;
+
+	/* The child of an attempt a moment ago is still there; its stack is in use. */
+	if (m->holder)
+		return;
+	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_OFFERED,
+				  &m->holder_stack, &e);
 
 	if (pid < 0)
 		log_warn("%s", e.msg);

@@ -114,10 +114,9 @@ def test_apic_timer_keeps_its_rate(vms, mode):
     time.sleep(3)
     elapsed = (body.last_tsc - body.arm_tsc) / cycles
     assert body.ticks > 100
-    # One-shot modes lose the time from the interrupt to its handler, which
-    # is long where other work has the processors.
-    least = 0.95 if mode == "periodic" else 0.5
-    assert least * elapsed - 2 < body.ticks < elapsed + 2, body.all()
+    # One-shot modes lose the time from the interrupt to its handler, and a
+    # vCPU that waits for a processor takes ticks that ran out as one.
+    assert 0.5 * elapsed < body.ticks < elapsed + 2, body.all()
     # A busy host makes a KVM timer stray now and then.
     strays = body.short_intervals + body.long_intervals
     assert strays <= 2 + body.ticks // 50, body.all()
