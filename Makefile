@@ -24,7 +24,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
-.PHONY: all help setup program demo test check fmt format layers laws unit asan guests vmtest \
+.PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
 	lab bench audit clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -37,7 +37,7 @@ help:
 ## make            build build/baton
 ## make demo       boot a Debian kernel and update the VMM under it (README)
 ## make test       everything CI runs: check, vmtest, lab
-## make check      format, layers, laws, unit tests, audit; the units again with ASan and UBSan
+## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make vmtest     tests that need /dev/kvm
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause and its parts, as figures
@@ -98,7 +98,10 @@ layers:
 laws:
 	@tools/check-laws
 
-check: format layers laws unit asan
+docs:
+	@tools/check-docs
+
+check: format layers laws docs unit asan
 	@echo "check: all passed"
 
 guests: build/.setup
@@ -122,6 +125,7 @@ test: check vmtest lab
 PREFIX ?= /usr/local
 install: build/baton
 	install -D -m 755 build/release/baton $(DESTDIR)$(PREFIX)/bin/baton
+	install -D -m 644 docs/man/baton.1 $(DESTDIR)$(PREFIX)/share/man/man1/baton.1
 
 clean:
 	rm -rf build/release build/asan build/tsan build/guest build/baton
