@@ -116,21 +116,25 @@ enum {
 struct holder {
 	int fd;
 	const uint32_t *word;
-	uint32_t value;
+	uint32_t end;
 	long parent;
+	bool ready; /* atomic: the descriptors are closed */
+	bool over;  /* atomic: the child shall end        */
 };
 
 static int hold(void *arg)
 {
-	const struct holder *h = arg;
+	struct holder *h = arg;
 	const struct timespec pause = { .tv_nsec = HOLDER_POLL_NS };
 
 	/* Whoever waits for one of our sockets to close shall not wait for the child. */
 	if (h->fd > 0)
 		raw_call(SYS_close_range, 0, h->fd - 1, 0);
 	raw_call(SYS_close_range, (long)h->fd + 1, ~0u, 0);
+	__atomic_store_n(&h->ready, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < HOLDER_POLLS; i++) {
-		if (__atomic_load_n(h->word, __ATOMIC_ACQUIRE) != h->value ||
+		if (__atomic_load_n(h->word, __ATOMIC_ACQUIRE) == h->end ||
+		    __atomic_load_n(&h->over, __ATOMIC_ACQUIRE) ||
 		    raw_call(SYS_getppid, 0, 0, 0) != h->parent)
 			break;
 		raw_call(SYS_nanosleep, (long)&pause, 0, 0);
@@ -139,7 +143,8 @@ static int hold(void *arg)
 	return 0;
 }
 
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, void **stack, struct err *e)
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct holder **holder,
+			  struct err *e)
 {
 	char *p = malloc(HOLDER_STACK_BYTES);
 	struct holder *h = (struct holder *)p;
@@ -147,15 +152,22 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, void **s
 
 	if (!p)
 		return err_set(e, ENOMEM, "no memory for a child's stack");
-	*h = (struct holder){ .fd = fd, .word = word, .value = value, .parent = getpid() };
+	*h = (struct holder){ .fd = fd, .word = word, .end = end, .parent = getpid() };
 	pid = clone(hold, p + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
 	if (pid < 0) {
 		pid = err_set_errno(e, "cannot start a child that holds the memory");
 		free(p);
 		return pid;
 	}
-	*stack = p;
+	while (!__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE))
+		sched_yield();
+	*holder = h;
 	return pid;
+}
+
+void process_end_hold(struct holder *holder)
+{
+	__atomic_store_n(&holder->over, true, __ATOMIC_RELEASE);
 }
 
 bool process_reap(pid_t pid)

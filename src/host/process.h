@@ -9,6 +9,8 @@
 
 #include "base/err.h"
 
+struct holder;
+
 /*
  * Replaces the program of this process by @argv[0], searched in PATH as execvp()
  * does, with the environment of this process. Returns only on failure: -errno,
@@ -27,13 +29,15 @@ int process_dup_fd(int fd, struct err *e);
 /*
  * Starts a child that keeps this process's memory and the file behind @fd alive past
  * process_exec(), so that exec does not wait until they are torn down: the time
- * that takes grows with RAM. It ends by itself when *@word, in shared memory, is
- * no longer @value, when this process dies, or after ten seconds. Returns its
- * process id; process_reap() takes it off. *@stack is for the caller to free after that,
- * should this program still run then.
+ * that takes grows with RAM. Returns once the child has let go of all other
+ * descriptors. It ends by itself when *@word, in shared memory, becomes @end, when this
+ * process dies, after ten seconds, or by process_end_hold(). Returns its process id;
+ * process_reap() takes it off. *@holder is for the caller to free after that, should
+ * this program still run then.
  */
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t value, void **stack,
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct holder **holder,
 			  struct err *e);
+void process_end_hold(struct holder *holder);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);
 

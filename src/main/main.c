@@ -471,6 +471,8 @@ int main(int argc, char **argv)
 	} else if (options_parse(&p->opt, argc, argv, &e)) {
 		log_error("%s", e.msg);
 		fall_back(p, e.msg);
+	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version)) {
+		fall_back(p, "its command line only asks for help or the version");
 	} else if (p->opt.help) {
 		options_print_help();
 		code = 0;

@@ -93,7 +93,7 @@ static void reap_holder(void *opaque)
 
 	if (process_reap(m->holder)) {
 		m->holder = 0;
-		free(TAKE_PTR(m->holder_stack));
+		free(TAKE_PTR(m->holder_child));
 	} else {
 		loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
 	}
@@ -172,6 +172,8 @@ void handover_fail(struct migration *m, const struct err *e)
 		log_error("the guest was taken over by process %d, but: %s", m->peer_pid, e->msg);
 		give_away(m);
 	}
+	if (m->holder_child)
+		process_end_hold(m->holder_child);
 	watch_holder(m);
 	m->step = STEP_IDLE;
 	vm_set_busy(m->vm, false);

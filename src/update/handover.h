@@ -116,7 +116,7 @@ struct migration {
 	struct loop_timer deadline;
 	struct loop_timer reaper;     /* for @holder                                      */
 	pid_t holder;                 /* exec: the child that held the old memory         */
-	void *holder_stack;           /* its stack, if it was started here */
+	struct holder *holder_child;  /* it, if it was started here */
 	struct loop_work resume_work; /* continues an attempt after the monitor's reply   */
 	uint64_t start_ns, setup_ns, end_ns;
 	struct owner_times times; /* of the last pause                                */

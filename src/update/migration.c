@@ -254,7 +254,7 @@ void migration_cancel(struct migration *m)
 
 	if (!at_work(m) || m->incoming)
 		return;
-	/* The guest is offered: only the new side's answer or the deadline decides now. */
+	/* The new side has the guest; only its answer is missing. */
 	if (m->owner.page && owner_get(&m->owner) == OWNER_NEW)
 		return;
 	err_set(&e, ECANCELED, "the update was cancelled");

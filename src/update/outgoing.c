@@ -111,6 +111,14 @@ void outgoing_undo_connect(struct migration *m)
 		wire_send(m->cpr_sock, WIRE_CANCEL, m->error, strlen(m->error), soon(), &ignored);
 }
 
+static uint32_t be32_at(const uint8_t *p)
+{
+	struct cursor c;
+
+	cursor_init(&c, p, 4);
+	return cursor_be32(&c);
+}
+
 /* A message of the new side while we wait for it. */
 static void on_message(void *opaque, uint32_t events)
 {
@@ -132,6 +140,10 @@ static void on_message(void *opaque, uint32_t events)
 	} else if (type == WIRE_WAITING && m->step == STEP_PREPARE) {
 		/* It waits for its operator, who may take any time; the guest runs. */
 		loop_timer_cancel(&m->deadline);
+	} else if (type == WIRE_READY && m->step == STEP_PREPARE &&
+		   (payload.len != 8 || be32_at(payload.data) != WIRE_VERSION)) {
+		err_set(&e, EPROTO, "the new side speaks another version of the CPR protocol");
+		handover_abort(m, &e);
 	} else if ((type == WIRE_READY && m->step == STEP_PREPARE) ||
 		   (type == WIRE_RUNNING && m->step == STEP_OFFER)) {
 		loop_fd_del(m->vm->loop, &m->cpr_watch);
@@ -197,6 +209,23 @@ int outgoing_prepare(struct migration *m, struct err *e)
 	return wait_for_peer(m, clock_boottime_ns() + DEADLINE_PREPARE_NS, e);
 }
 
+/* Without the child the pause is longer, no more. */
+static void hold_memory(struct migration *m)
+{
+	struct err e;
+	pid_t pid;
+
+	/* The child of an attempt a moment ago is still there. */
+	if (m->holder)
+		return;
+	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &m->holder_child,
+				  &e);
+	if (pid < 0)
+		log_warn("%s", e.msg);
+	else
+		owner_times(&m->owner)->holder = (uint64_t)pid;
+}
+
 int outgoing_link(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -221,6 +250,7 @@ int outgoing_link(struct migration *m, struct err *e)
 		return r;
 	if (m->mode != MODE_CPR_EXEC)
 		return STEP_NEXT;
+	hold_memory(m);
 	/* Whoever asked gets the answer before this image is gone. */
 	loop_post(m->vm->loop, &m->resume_work);
 	return STEP_WAIT;
@@ -315,24 +345,6 @@ static int keep_fds(struct migration *m, bool keep, struct err *e)
 	return r;
 }
 
-/* Without the child the pause is longer, no more. */
-static void hold_memory(struct migration *m)
-{
-	struct err e;
-	pid_t pid;
-
-	/* The child of an attempt a moment ago is still there; its stack is in use. */
-	if (m->holder)
-		return;
-	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_OFFERED,
-				  &m->holder_stack, &e);
-
-	if (pid < 0)
-		log_warn("%s", e.msg);
-	else
-		owner_times(&m->owner)->holder = (uint64_t)pid;
-}
-
 int outgoing_exec(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -352,7 +364,6 @@ int outgoing_exec(struct migration *m, struct err *e)
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	migration_set_status(m, MIGRATION_COMPLETED);
 	migration_notify_exec(m, true);
-	hold_memory(m);
 	return process_exec(m->params.cpr_exec_command, e);
 }
 
