@@ -182,6 +182,6 @@ extern const struct vs_desc global_state_desc;
 /* The machine as the other side must have it; text owned by the caller. */
 char *machine_config_text(const struct migration *m);
 /* Compares; -EINVAL names the difference. */
-int machine_config_check(const struct vm *vm, const char *text, struct err *e);
+int machine_config_check(struct migration *m, const char *text, struct err *e);
 
 #endif

@@ -148,7 +148,7 @@ int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock
 	AUTO_CLOSE int fd = -1;
 	int r;
 
-	r = machine_config_check(m->vm, state->config, e);
+	r = machine_config_check(m, state->config, e);
 	if (!r)
 		r = fd = cpr_state_dup_fd(state, OWNER_FD_NAME, 0, e);
 	if (r >= 0)

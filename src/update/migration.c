@@ -371,13 +371,27 @@ int migration_set_fault(struct migration *m, const char *spec, struct err *e)
 		       spec, names);
 }
 
+/* What has state here, as the other side lists it: "idstr instance". */
+static json_t *list_sections(const struct snapshot *s)
+{
+	json_t *list = json_array();
+	char text[96];
+
+	for (size_t i = 0; i < s->nr_items; i++) {
+		snprintf(text, sizeof(text), "%s %u", s->items[i].idstr, s->items[i].instance_id);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
 char *machine_config_text(const struct migration *m)
 {
 	const struct vm *vm = m->vm;
 	const struct ram_block *b = vm->mem.ram;
-	json_t *j = json_pack("{s:s, s:i, s:[{s:s, s:I, s:b}]}", "machine", LAYOUT_MACHINE_TYPE,
-			      "vcpus", (int)vm->nr_vcpus, "ram", "name", b->name, "size",
-			      (json_int_t)b->size, "share", b->share);
+	json_t *j = json_pack("{s:s, s:i, s:[{s:s, s:I, s:b}], s:o}", "machine",
+			      LAYOUT_MACHINE_TYPE, "vcpus", (int)vm->nr_vcpus, "ram", "name",
+			      b->name, "size", (json_int_t)b->size, "share", b->share, "sections",
+			      list_sections(&m->snap));
 	char *text, uri[4200];
 
 	if (j && m->mode == MODE_CPR_EXEC) {
@@ -394,32 +408,78 @@ char *machine_config_text(const struct migration *m)
 	return text;
 }
 
-int machine_config_check(const struct vm *vm, const char *text, struct err *e)
+static bool list_has(json_t *list, const char *text)
+{
+	const char *s;
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		s = json_string_value(json_array_get(list, i));
+		if (s && !strcmp(s, text))
+			return true;
+	}
+	return false;
+}
+
+/* Both machines must have the same devices; the first that one lacks is named. */
+static int check_sections(json_t *theirs, json_t *ours, struct err *e)
+{
+	const char *s;
+
+	for (size_t i = 0; i < json_array_size(theirs); i++) {
+		s = json_string_value(json_array_get(theirs, i));
+		if (!s || !list_has(ours, s))
+			return err_set(e, EINVAL, "the old machine has '%s', this one has not",
+				       s ? s : "something without a name");
+	}
+	for (size_t i = 0; i < json_array_size(ours); i++) {
+		s = json_string_value(json_array_get(ours, i));
+		if (!list_has(theirs, s))
+			return err_set(e, EINVAL, "this machine has '%s', the old one has not", s);
+	}
+	return 0;
+}
+
+static int check_config(const struct vm *vm, json_t *j, json_t *ours, struct err *e)
 {
 	const struct ram_block *b = vm->mem.ram;
 	const char *machine, *ram_name;
 	json_int_t ram_size;
-	int vcpus, share, r = 0;
 	json_error_t why;
-	json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	json_t *sections;
+	int vcpus, share;
 
-	if (!j)
-		return err_set(e, EPROTO, "the old side's configuration is no JSON: %s", why.text);
-	if (json_unpack_ex(j, &why, 0, "{s:s, s:i, s:[{s:s, s:I, s:b}]}", "machine", &machine,
+	if (json_unpack_ex(j, &why, 0, "{s:s, s:i, s:[{s:s, s:I, s:b}], s:o}", "machine", &machine,
 			   "vcpus", &vcpus, "ram", "name", &ram_name, "size", &ram_size, "share",
-			   &share))
-		r = err_set(e, EPROTO, "the old side's configuration is incomplete: %s", why.text);
-	else if (strcmp(machine, LAYOUT_MACHINE_TYPE))
-		r = err_set(e, EINVAL, "the old machine is of type '%s', this one '%s'", machine,
-			    LAYOUT_MACHINE_TYPE);
-	else if (vcpus < 0 || (unsigned int)vcpus != vm->nr_vcpus)
-		r = err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
-			    vcpus, vm->nr_vcpus, vcpus);
-	else if (strcmp(ram_name, b->name) || (uint64_t)ram_size != b->size)
-		r = err_set(
+			   &share, "sections", &sections))
+		return err_set(e, EPROTO, "the old side's configuration is incomplete: %s",
+			       why.text);
+	if (strcmp(machine, LAYOUT_MACHINE_TYPE))
+		return err_set(e, EINVAL, "the old machine is of type '%s', this one '%s'", machine,
+			       LAYOUT_MACHINE_TYPE);
+	if (vcpus < 0 || (unsigned int)vcpus != vm->nr_vcpus)
+		return err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
+			       vcpus, vm->nr_vcpus, vcpus);
+	if (strcmp(ram_name, b->name) || (uint64_t)ram_size != b->size)
+		return err_set(
 			e, EINVAL,
 			"the old machine's RAM is '%s' with %lld bytes, this one's '%s' with %llu",
 			ram_name, (long long)ram_size, b->name, (unsigned long long)b->size);
+	return check_sections(sections, ours, e);
+}
+
+int machine_config_check(struct migration *m, const char *text, struct err *e)
+{
+	json_error_t why;
+	json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why), *ours;
+	int r;
+
+	if (!j)
+		return err_set(e, EPROTO, "the old side's configuration is no JSON: %s", why.text);
+	r = migration_list_state(m, e);
+	ours = list_sections(&m->snap);
+	if (!r)
+		r = check_config(m->vm, j, ours, e);
+	json_decref(ours);
 	json_decref(j);
 	return r;
 }
