@@ -92,6 +92,9 @@ format: build/.setup
 fmt: build/.setup
 	@tools/check-format --fix
 
+audit: $(B)/unit/test_audit
+	@tools/run-units $(B)/unit/test_audit
+
 layers:
 	@tools/check-layers
 

@@ -279,7 +279,7 @@ static int setup_kvm(struct vcpu *v, struct err *e)
 	if (!r)
 		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, e);
 	if (!r)
-		r = vcpu_apic_get(v->fd, &v->caps, v->reset_apic, e);
+		r = vcpu_apic_get(v->fd, v->caps.apic_bus_ns, v->reset_apic, e);
 	return r;
 }
 
@@ -434,7 +434,7 @@ static int flush_timer(struct vcpu *v, struct err *e)
 static int save_apic(struct vcpu *v, struct vcpu_apic_state *a, struct err *e)
 {
 	struct vcpu_apic_state before;
-	int r = vcpu_apic_get(v->fd, &v->caps, a, e);
+	int r = vcpu_apic_get(v->fd, v->caps.apic_bus_ns, a, e);
 
 	if (r || !vcpu_apic_timer_counts(a))
 		return r;
@@ -442,7 +442,7 @@ static int save_apic(struct vcpu *v, struct vcpu_apic_state *a, struct err *e)
 		before = *a;
 		r = flush_timer(v, e);
 		if (!r)
-			r = vcpu_apic_get(v->fd, &v->caps, a, e);
+			r = vcpu_apic_get(v->fd, v->caps.apic_bus_ns, a, e);
 	} while (!r && vcpu_apic_timer_expired(&before, a));
 	return r;
 }

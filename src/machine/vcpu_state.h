@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "machine/vcpu_apic.h"
 #include "state/vmstate.h"
 
 enum {
@@ -33,7 +34,6 @@ enum {
 	VCPU_MAX_MSRS = 512,
 	VCPU_MAX_XCRS = 16,
 	VCPU_MAX_XSAVE = 16384,
-	VCPU_LAPIC_BYTES = 1024,
 };
 
 struct vcpu_cpuid {
@@ -98,15 +98,7 @@ struct vcpu_state {
 	uint8_t xsave[VCPU_MAX_XSAVE]; /* layout as CPUID leaf 0xd says */
 };
 
-struct vcpu_apic_state {
-	uint8_t regs[VCPU_LAPIC_BYTES]; /* the register page, 16 bytes a register */
-	uint64_t saved_ns; /* host CLOCK_BOOTTIME when saved; 0: time does not go on  */
-	uint32_t bus_ns;   /* nanoseconds per APIC bus cycle                          */
-	uint32_t reserved; /* zero */
-};
-
 extern const struct vs_desc vcpu_state_desc;
-extern const struct vs_desc vcpu_apic_state_desc;
 
 /* What of the host KVM a vCPU's state access depends on; found out once per VM. */
 struct vcpu_caps {
@@ -127,14 +119,6 @@ int vcpu_caps_probe(struct vcpu_caps *caps, int kvm_fd, int vm_fd, int vcpu_fd, 
  * runs a guest of its own, which cannot be moved.
  */
 int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e);
-int vcpu_apic_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_apic_state *a,
-		  struct err *e);
-
-/* The timer is in one-shot or periodic mode and has been started. */
-bool vcpu_apic_timer_counts(const struct vcpu_apic_state *a);
-/* Such a timer ran out between two readings. */
-bool vcpu_apic_timer_expired(const struct vcpu_apic_state *before,
-			     const struct vcpu_apic_state *after);
 
 /*
  * Sets everything but the CPUID table, the LAPIC included. Own thread of the vCPU.
