@@ -86,8 +86,7 @@ enum {
 	REAP_INTERVAL_NS = 5000000
 };
 
-/* The child that held the memory past an exec ends soon after; nobody else takes it off. */
-static void reap_holder(void *opaque)
+void handover_reap_holder(void *opaque)
 {
 	struct migration *m = opaque;
 
@@ -106,7 +105,6 @@ static void watch_holder(struct migration *m)
 	if (m->mode != MODE_CPR_EXEC || !pid || pid > INT32_MAX)
 		return;
 	m->holder = (pid_t)pid;
-	loop_timer_init(&m->reaper, reap_holder, m);
 	loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
 }
 

@@ -146,6 +146,12 @@ void handover_abort(struct migration *m, const struct err *e);
 /* Closes what the attempt held. */
 void handover_release(struct migration *m);
 
+/*
+ * Timer callback: takes the child off that held the memory past an exec, which ends soon
+ * after; nobody else does.
+ */
+void handover_reap_holder(void *opaque);
+
 /* Tells main/ that the image is about to be replaced, or that this failed. */
 void migration_notify_exec(struct migration *m, bool leaving);
 void migration_set_status(struct migration *m, enum migration_status status);

@@ -80,7 +80,7 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 	list_init(&m->observers);
 	migration_params_init(&m->params);
 	loop_timer_init(&m->deadline, NULL, m);
-	loop_timer_init(&m->reaper, NULL, m);
+	loop_timer_init(&m->reaper, handover_reap_holder, m);
 	loop_work_init(&m->resume_work, continue_later, m);
 	*out = m;
 	return 0;
