@@ -93,9 +93,11 @@ int process_dup_fd(int fd, struct err *e)
 
 /*
  * The child shares our memory, thread-local storage included: it must not touch
- * errno, so it calls the kernel directly, and it uses nothing of the C library.
+ * errno, so it calls the kernel directly, and it uses nothing of the C library, nor of
+ * a sanitizer's.
  */
-static long raw_call(long nr, long a, long b, long c)
+__attribute__((no_sanitize("thread", "address", "undefined"))) static long raw_call(long nr, long a,
+										    long b, long c)
 {
 	long r;
 
@@ -122,7 +124,7 @@ struct holder {
 	bool over;  /* atomic: the child shall end        */
 };
 
-static int hold(void *arg)
+__attribute__((no_sanitize("thread", "address", "undefined"))) static int hold(void *arg)
 {
 	struct holder *h = arg;
 	const struct timespec pause = { .tv_nsec = HOLDER_POLL_NS };

@@ -126,6 +126,7 @@ static void handle_exit(struct vcpu *v)
 		break;
 	case KVM_EXIT_SHUTDOWN:
 		/* A triple fault: the processor waits for the reset it causes. */
+		log_warn("vCPU %u: triple fault, the guest is reset", v->index);
 		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
 		vm_request_reset(v->vm, "guest-reset");
 		break;

@@ -640,9 +640,14 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 	int r;
 
 	r = check_not_nested(vcpu_fd, caps, e);
-	/* First: reading it makes KVM take INIT and SIPI that have arrived. */
+	/*
+	 * First these, for reading them changes registers: KVM takes INIT and SIPI
+	 * that have arrived, and puts a pending page fault's address into CR2.
+	 */
 	if (!r)
 		r = kvm_get_mp_state(vcpu_fd, &mp, e);
+	if (!r)
+		r = events_get(vcpu_fd, s, e);
 	if (!r)
 		r = tsc_get(vcpu_fd, caps, s, e);
 	if (!r)
@@ -658,8 +663,6 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 		r = xcrs_get(vcpu_fd, s, e);
 	if (!r)
 		r = msrs_get(vcpu_fd, caps, s, e);
-	if (!r)
-		r = events_get(vcpu_fd, s, e);
 	if (!r && caps->has_debugregs)
 		r = debugregs_get(vcpu_fd, s, e);
 	if (!r)
