@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "host/clock.h"
 #include "host/process.h"
 
 /* Signals we block or ignore are no business of the next program. */
@@ -111,7 +112,8 @@ __attribute__((no_sanitize("thread", "address", "undefined"))) static long raw_c
 enum {
 	HOLDER_STACK_BYTES = 32 << 10,
 	HOLDER_POLL_NS = 2000000,
-	HOLDER_POLLS = 5000
+	HOLDER_POLLS = 5000,
+	HOLDER_START_NS = 500000000
 };
 
 /* Lies at the start of the child's stack; both live as long as the memory does. */
@@ -150,6 +152,7 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct hol
 {
 	char *p = malloc(HOLDER_STACK_BYTES);
 	struct holder *h = (struct holder *)p;
+	uint64_t start = clock_boottime_ns();
 	pid_t pid;
 
 	if (!p)
@@ -161,8 +164,16 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct hol
 		free(p);
 		return pid;
 	}
-	while (!__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE))
+	while (!__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE)) {
+		if (clock_boottime_ns() - start > HOLDER_START_NS) {
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, __WALL);
+			free(p);
+			return err_set(e, ETIMEDOUT,
+				       "the child that holds the memory does not start");
+		}
 		sched_yield();
+	}
 	*holder = h;
 	return pid;
 }

@@ -479,13 +479,16 @@ int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic
 
 static int reset_on_thread(struct vcpu *v, void *arg, struct err *e)
 {
-	(void)arg;
-	return vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, false, e);
+	int r = vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, false, e);
+
+	return r ? r : vcpu_tsc_reset(v->fd, &v->caps, *(const uint64_t *)arg, e);
 }
 
 int vcpu_reset_all(struct vm *vm, struct err *e)
 {
-	return vcpu_run_on_all(vm, reset_on_thread, NULL, e);
+	uint64_t now = clock_tsc();
+
+	return vcpu_run_on_all(vm, reset_on_thread, &now, e);
 }
 
 enum {

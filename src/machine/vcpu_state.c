@@ -634,6 +634,21 @@ static int tsc_set(int fd, const struct vcpu_caps *caps, const struct vcpu_state
 	return r == 1 ? 0 : err_set(e, EIO, "KVM refuses to set the guest's TSC");
 }
 
+int vcpu_tsc_reset(int vcpu_fd, const struct vcpu_caps *caps, uint64_t host_tsc, struct err *e)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} one = { .head.nmsrs = 1, .entry.index = MSR_TSC };
+
+	if (caps->has_tsc_offset)
+		return kvm_set_tsc_offset(vcpu_fd, 0 - host_tsc, e);
+	one.entry.data = clock_tsc() - host_tsc;
+	return kvm_set_msrs(vcpu_fd, &one.head) == 1
+		       ? 0
+		       : err_set(e, EIO, "KVM refuses to reset the guest's TSC");
+}
+
 int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e)
 {
 	struct kvm_mp_state mp;

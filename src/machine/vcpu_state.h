@@ -121,6 +121,12 @@ int vcpu_caps_probe(struct vcpu_caps *caps, int kvm_fd, int vm_fd, int vcpu_fd, 
 int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e);
 
 /*
+ * The guest's TSC counts from 0 since the host's was @host_tsc, which is one value for all
+ * vCPUs of a machine, so that they agree. Own thread of the vCPU.
+ */
+int vcpu_tsc_reset(int vcpu_fd, const struct vcpu_caps *caps, uint64_t host_tsc, struct err *e);
+
+/*
  * Sets everything but the CPUID table, the LAPIC included. Own thread of the vCPU.
  * @keep_time: time goes on since the state was saved; without it (reset) TSC and timer count
  * are left alone. An MSR that KVM refuses fails the call by name unless it holds the value
