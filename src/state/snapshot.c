@@ -79,7 +79,7 @@ int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct
 		return err_set(e, ENOMEM, "no memory to list RAM block '%s'", name);
 	s->rams = p;
 	p = &s->rams[s->nr_rams++];
-	*p = (struct snapshot_ram){ .size = size };
+	*p = (struct snapshot_ram){ .size = size, .in_place = true };
 	snprintf(p->name, sizeof(p->name), "%s", name);
 	return 0;
 }

@@ -31,11 +31,16 @@ struct snapshot_item {
 	bool loaded; /* set by decoding                              */
 };
 
-/* A RAM block as the stream lists it; its contents stay where they are. */
+/* A RAM block as the stream lists it. */
 struct snapshot_ram {
 	char name[64];
-	uint64_t size; /* bytes                            */
-	bool listed;   /* set by decoding: the stream lists it */
+	uint64_t size;         /* bytes, multiple of 4096                                    */
+	uint64_t gpa;          /* guest-physical address of its start                        */
+	uint8_t *host;         /* its bytes, not owned; may be NULL if no page is in a stream */
+	bool in_place;         /* its contents stay where they are: no page is in a stream   */
+	bool zeroed;           /* loading: all its bytes are zero, and its memory not given yet */
+	bool listed;           /* set by decoding: the stream lists it                       */
+	uint64_t pages_loaded; /* set by decoding                                    */
 };
 
 struct snapshot {
@@ -45,6 +50,8 @@ struct snapshot {
 	size_t cap_items;
 	struct snapshot_ram *rams;
 	size_t nr_rams;
+	bool ignore_shared;      /* the stream says which blocks it leaves in place */
+	bool adopt_capabilities; /* loading: ignore_shared is what the stream says  */
 };
 
 /* An empty list for machine type @machine, which is copied. */
@@ -58,7 +65,10 @@ void snapshot_fini(struct snapshot *s);
  */
 int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 		 const struct vs_desc *desc, struct err *e);
-/* Lists a RAM block of @size bytes; names are distinct. -ENOMEM only. */
+/*
+ * Lists a RAM block of @size bytes, in place; names are distinct. The caller may fill in
+ * the rest of s->rams[s->nr_rams - 1]. -ENOMEM only.
+ */
 int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct err *e);
 
 /* Still the snapshot's, valid until the next snapshot_add(); NULL: there is none. */

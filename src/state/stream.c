@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The main stream: a snapshot as bytes, in QEMU's documented migration format. */
-#define XXH_INLINE_ALL
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/util.h"
 #include "state/stream.h"
+#include "state/stream_format.h"
 
 /*
  * DOC: theory of operation
@@ -19,30 +18,6 @@
  * flipped bit is reported as such and not as a strange field value; only then
  * it parses.
  */
-
-enum {
-	STREAM_MAGIC = 0x5145564d,
-	STREAM_VERSION = 3,
-
-	SECTION_EOF = 0x00,
-	SECTION_START = 0x01,
-	SECTION_END = 0x03,
-	SECTION_FULL = 0x04,
-	SECTION_VMDESC = 0x06,
-	SECTION_CONFIGURATION = 0x07,
-	SECTION_COMMAND = 0x08,
-	SECTION_FOOTER = 0x7e,
-
-	COMMAND_SWITCHOVER_START = 0x0b,
-
-	RAM_VERSION = 4,
-	RAM_FLAG_MEM_SIZE = 0x04,
-	RAM_FLAG_EOS = 0x10,
-	RAM_SECTION_ID = 0,
-	FIRST_DEVICE_SECTION_ID = 1,
-
-	PAGE_SIZE_BYTES = 4096,
-};
 
 struct checksum {
 	uint64_t length;      /* bytes before the checksum section           */
@@ -70,23 +45,59 @@ uint64_t stream_hash(const void *p, size_t n)
 	return XXH3_64bits(p, n);
 }
 
-static void put_section_header(struct buf *out, uint8_t type, uint32_t id, const char *idstr,
-			       uint32_t instance, uint32_t version)
+void stream_put_part(struct buf *out, uint8_t type, uint32_t id)
 {
 	buf_put_u8(out, type);
 	buf_put_be32(out, id);
-	if (type != SECTION_START && type != SECTION_FULL)
-		return;
+}
+
+static void put_section_header(struct buf *out, uint8_t type, uint32_t id, const char *idstr,
+			       uint32_t instance, uint32_t version)
+{
+	stream_put_part(out, type, id);
 	buf_put_u8(out, (uint8_t)strlen(idstr));
 	buf_put_str(out, idstr);
 	buf_put_be32(out, instance);
 	buf_put_be32(out, version);
 }
 
-static void put_section_footer(struct buf *out, uint32_t id)
+void stream_put_footer(struct buf *out, uint32_t id)
 {
 	buf_put_u8(out, SECTION_FOOTER);
 	buf_put_be32(out, id);
+}
+
+static void describe_field(struct jsonw *json, const char *name, const char *type, uint64_t size)
+{
+	jsonw_begin_object(json, NULL);
+	jsonw_str(json, "name", name);
+	jsonw_str(json, "type", type);
+	jsonw_u64(json, "size", size);
+	jsonw_end_object(json);
+}
+
+/* The capabilities that change what the stream looks like; only one is known here. */
+static void put_capabilities(struct buf *out, struct jsonw *json)
+{
+	uint8_t n = (uint8_t)strlen(CAP_IGNORE_SHARED_NAME);
+
+	buf_put_u8(out, SECTION_SUBSECTION);
+	buf_put_u8(out, (uint8_t)strlen(CAPABILITIES_NAME));
+	buf_put_str(out, CAPABILITIES_NAME);
+	buf_put_be32(out, 1);
+	buf_put_be32(out, 1);
+	buf_put_u8(out, n);
+	buf_put_str(out, CAP_IGNORE_SHARED_NAME);
+	jsonw_begin_array(json, "subsections");
+	jsonw_begin_object(json, NULL);
+	jsonw_str(json, "vmsd_name", CAPABILITIES_NAME);
+	jsonw_u64(json, "version", 1);
+	jsonw_begin_array(json, "fields");
+	describe_field(json, "caps_count", "uint32", 4);
+	describe_field(json, "capabilities", "capability", n + 1u);
+	jsonw_end_array(json);
+	jsonw_end_object(json);
+	jsonw_end_array(json);
 }
 
 static void put_configuration(const struct snapshot *s, struct buf *out, struct jsonw *json)
@@ -100,22 +111,16 @@ static void put_configuration(const struct snapshot *s, struct buf *out, struct 
 	jsonw_str(json, "vmsd_name", "configuration");
 	jsonw_u64(json, "version", 1);
 	jsonw_begin_array(json, "fields");
-	jsonw_begin_object(json, NULL);
-	jsonw_str(json, "name", "len");
-	jsonw_str(json, "type", "uint32");
-	jsonw_u64(json, "size", 4);
-	jsonw_end_object(json);
-	jsonw_begin_object(json, NULL);
-	jsonw_str(json, "name", "name");
-	jsonw_str(json, "type", "buffer");
-	jsonw_u64(json, "size", n);
-	jsonw_end_object(json);
+	describe_field(json, "len", "uint32", 4);
+	describe_field(json, "name", "buffer", n);
 	jsonw_end_array(json);
+	if (s->ignore_shared)
+		put_capabilities(out, json);
 	jsonw_end_object(json);
 }
 
-/* Lists the blocks; their pages stay where they are. */
-static void put_ram(const struct snapshot *s, struct buf *out)
+/* Lists the blocks; their pages, if any, follow in a section of their own. */
+static void put_ram_list(const struct snapshot *s, struct buf *out)
 {
 	uint64_t total = 0;
 
@@ -127,17 +132,22 @@ static void put_ram(const struct snapshot *s, struct buf *out)
 		buf_put_u8(out, (uint8_t)strlen(s->rams[i].name));
 		buf_put_str(out, s->rams[i].name);
 		buf_put_be64(out, s->rams[i].size);
+		if (s->ignore_shared)
+			buf_put_be64(out, s->rams[i].gpa);
 	}
 	buf_put_be64(out, RAM_FLAG_EOS);
-	put_section_footer(out, RAM_SECTION_ID);
+	stream_put_footer(out, RAM_SECTION_ID);
+}
 
+static void put_ram_end(struct buf *out)
+{
 	buf_put_u8(out, SECTION_COMMAND);
 	buf_put_be16(out, COMMAND_SWITCHOVER_START);
 	buf_put_be16(out, 0);
 
-	put_section_header(out, SECTION_END, RAM_SECTION_ID, "ram", 0, RAM_VERSION);
+	stream_put_part(out, SECTION_END, RAM_SECTION_ID);
 	buf_put_be64(out, RAM_FLAG_EOS);
-	put_section_footer(out, RAM_SECTION_ID);
+	stream_put_footer(out, RAM_SECTION_ID);
 }
 
 static void put_full(struct buf *out, struct jsonw *json, uint32_t id, const char *idstr,
@@ -149,54 +159,128 @@ static void put_full(struct buf *out, struct jsonw *json, uint32_t id, const cha
 	jsonw_u64(json, "instance_id", instance);
 	vs_encode(desc, state, out, json);
 	jsonw_end_object(json);
-	put_section_footer(out, id);
+	stream_put_footer(out, id);
 }
 
-int stream_encode(const struct snapshot *s, struct buf *out, struct err *e)
+void stream_put_head(const struct snapshot *s, struct buf *out, struct jsonw *json)
 {
-	AUTO_BUF json_text = { 0 };
+	buf_put_be32(out, STREAM_MAGIC);
+	buf_put_be32(out, STREAM_VERSION);
+	jsonw_begin_object(json, NULL);
+	put_configuration(s, out, json);
+	jsonw_u64(json, "page_size", PAGE_SIZE_BYTES);
+	jsonw_begin_array(json, "devices");
+	put_ram_list(s, out);
+}
+
+int stream_put_tail(const struct snapshot *s, struct stream_sum *sum, struct buf *out,
+		    struct jsonw *json, struct buf *json_text, struct err *e)
+{
 	AUTO_BUF checksum_section = { 0 };
 	uint32_t id = FIRST_DEVICE_SECTION_ID;
 	size_t start = out->len;
-	struct checksum sum = { 0 };
-	struct jsonw json;
+	struct checksum check = { 0 };
 
-	buf_put_be32(out, STREAM_MAGIC);
-	buf_put_be32(out, STREAM_VERSION);
-	jsonw_init(&json, &json_text);
-	jsonw_begin_object(&json, NULL);
-	put_configuration(s, out, &json);
-	jsonw_u64(&json, "page_size", PAGE_SIZE_BYTES);
-	jsonw_begin_array(&json, "devices");
-	put_ram(s, out);
+	put_ram_end(out);
 	for (size_t i = 0; i < s->nr_items; i++) {
 		const struct snapshot_item *it = &s->items[i];
 
-		put_full(out, &json, id++, it->idstr, it->instance_id, it->desc, it->state);
+		put_full(out, json, id++, it->idstr, it->instance_id, it->desc, it->state);
 	}
 	/* The description of the checksum section does not depend on its values. */
-	put_full(&checksum_section, &json, id, STREAM_CHECKSUM_IDSTR, 0, &checksum_desc, &sum);
-	jsonw_end_array(&json);
-	jsonw_end_object(&json);
-	if (out->failed || json_text.failed)
+	put_full(&checksum_section, json, id, STREAM_CHECKSUM_IDSTR, 0, &checksum_desc, &check);
+	jsonw_end_array(json);
+	jsonw_end_object(json);
+	if (out->failed || json_text->failed)
 		return err_set(e, ENOMEM, "no memory to write the state");
 
-	sum.length = out->len - start;
-	sum.xxh3 = stream_hash(out->data + start, sum.length);
-	sum.vmdesc_xxh3 = stream_hash(json_text.data, json_text.len);
+	stream_sum_add(sum, out->data + start, out->len - start);
+	check.length = sum->length;
+	check.xxh3 = stream_sum_value(sum);
+	check.vmdesc_xxh3 = stream_hash(json_text->data, json_text->len);
 	put_section_header(out, SECTION_FULL, id, STREAM_CHECKSUM_IDSTR, 0, checksum_desc.version);
-	vs_encode(&checksum_desc, &sum, out, NULL);
-	put_section_footer(out, id);
+	vs_encode(&checksum_desc, &check, out, NULL);
+	stream_put_footer(out, id);
 	buf_put_u8(out, SECTION_EOF);
 	buf_put_u8(out, SECTION_VMDESC);
-	buf_put_be32(out, (uint32_t)json_text.len);
-	buf_put(out, json_text.data, json_text.len);
+	buf_put_be32(out, (uint32_t)json_text->len);
+	buf_put(out, json_text->data, json_text->len);
 	if (out->failed)
 		return err_set(e, ENOMEM, "no memory to write the state");
 	return 0;
 }
 
-static int check_header(struct cursor *in, const struct snapshot *s, struct err *e)
+int stream_encode(const struct snapshot *s, struct buf *out, struct err *e)
+{
+	AUTO_BUF json_text = { 0 };
+	size_t start = out->len;
+	struct stream_sum sum;
+	struct jsonw json;
+
+	jsonw_init(&json, &json_text);
+	stream_put_head(s, out, &json);
+	if (out->failed)
+		return err_set(e, ENOMEM, "no memory to write the state");
+	stream_sum_init(&sum);
+	stream_sum_add(&sum, out->data + start, out->len - start);
+	return stream_put_tail(s, &sum, out, &json, &json_text, e);
+}
+
+static int get_string(struct cursor *in, char *s)
+{
+	uint8_t n = cursor_u8(in);
+
+	cursor_get(in, s, n);
+	s[in->failed ? 0 : n] = '\0';
+	return in->failed || strlen(s) != n ? -EINVAL : 0;
+}
+
+/* One capability's name, which must be one that this program has. */
+static int take_capability(struct cursor *in, struct err *e)
+{
+	char name[256];
+
+	if (get_string(in, name))
+		return err_set(e, EINVAL, "the configuration section is cut short");
+	if (strcmp(name, CAP_IGNORE_SHARED_NAME))
+		return err_set(e, ENOTSUP,
+			       "the state needs the capability '%s', which is not "
+			       "supported",
+			       name);
+	return 0;
+}
+
+/* The subsection is optional and its absence means that none is on. */
+static int take_capabilities(struct cursor *in, struct snapshot *s, struct err *e)
+{
+	size_t n = strlen(CAPABILITIES_NAME);
+	bool ignore_shared = false;
+	uint32_t count;
+	int r;
+
+	if (cursor_left(in) > 2 + n && in->p[0] == SECTION_SUBSECTION && in->p[1] == n &&
+	    !memcmp(in->p + 2, CAPABILITIES_NAME, n)) {
+		cursor_take(in, 2 + n);
+		if (cursor_be32(in) != 1)
+			return err_set(e, EINVAL, "unknown version of the list of capabilities");
+		count = cursor_be32(in);
+		if (count > 1)
+			return err_set(e, EINVAL, "the state lists %u capabilities", count);
+		r = count ? take_capability(in, e) : 0;
+		if (r)
+			return r;
+		ignore_shared = count;
+	}
+	if (s->adopt_capabilities)
+		s->ignore_shared = ignore_shared;
+	if (ignore_shared != s->ignore_shared)
+		return err_set(e, EINVAL, "Capability %s is %s, but received capability is %s",
+			       CAP_IGNORE_SHARED_NAME, s->ignore_shared ? "on" : "off",
+			       ignore_shared ? "on" : "off");
+	return 0;
+}
+
+int stream_take_header(struct cursor *in, struct snapshot *s, struct err *e)
 {
 	uint32_t magic, version, n;
 	const uint8_t *name;
@@ -223,7 +307,7 @@ static int check_header(struct cursor *in, const struct snapshot *s, struct err 
 	if (n != strlen(s->machine) || memcmp(name, s->machine, n))
 		return err_set(e, EINVAL, "Machine type received is '%.*s' and local is '%s'",
 			       (int)MIN(n, 64u), (const char *)name, s->machine);
-	return 0;
+	return take_capabilities(in, s, e);
 }
 
 /* The bytes a checksum section takes, from its type byte to its footer. */
@@ -233,11 +317,12 @@ static size_t checksum_section_size(void)
 }
 
 /* The end is fixed: checksum section, end mark, description up to the last byte. */
-static int check_frame(const uint8_t *p, size_t n, struct err *e)
+static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t n, struct err *e)
 {
 	size_t tail = checksum_section_size() + 1 + 1 + 4;
 	size_t idlen = strlen(STREAM_CHECKSUM_IDSTR);
 	struct checksum sum;
+	struct stream_sum is;
 	struct cursor in;
 	size_t at;
 
@@ -260,12 +345,15 @@ static int check_frame(const uint8_t *p, size_t n, struct err *e)
 		sum.length = cursor_be64(&in);
 		sum.xxh3 = cursor_be64(&in);
 		sum.vmdesc_xxh3 = cursor_be64(&in);
-		if (sum.length != at - tail)
+		is = *before;
+		stream_sum_add(&is, p, at - tail);
+		if (sum.length != is.length)
 			return err_set(e, EINVAL,
-				       "the state is %zu bytes long before its checksum, it was "
+				       "the state is %llu bytes long before its checksum, it was "
 				       "written with %llu",
-				       at - tail, (unsigned long long)sum.length);
-		if (sum.xxh3 != stream_hash(p, at - tail))
+				       (unsigned long long)is.length,
+				       (unsigned long long)sum.length);
+		if (sum.xxh3 != stream_sum_value(&is))
 			return err_set(e, EINVAL,
 				       "the state is damaged: its checksum does not match");
 		if (sum.vmdesc_xxh3 != stream_hash(p + at, n - at))
@@ -279,14 +367,14 @@ static int check_frame(const uint8_t *p, size_t n, struct err *e)
 		"the state is truncated or damaged: its %zu bytes have no checksum at the end", n);
 }
 
-static int check_footer(struct cursor *in, uint32_t id, const char *idstr, struct err *e)
+int stream_take_footer(struct cursor *in, uint32_t id, const char *idstr, struct err *e)
 {
 	if (cursor_u8(in) != SECTION_FOOTER || cursor_be32(in) != id || in->failed)
 		return err_set(e, EINVAL, "Missing section footer for %s", idstr);
 	return 0;
 }
 
-static struct snapshot_ram *find_ram(const struct snapshot *s, const char *name)
+struct snapshot_ram *stream_find_ram(const struct snapshot *s, const char *name)
 {
 	for (size_t i = 0; i < s->nr_rams; i++)
 		if (!strcmp(s->rams[i].name, name))
@@ -294,20 +382,11 @@ static struct snapshot_ram *find_ram(const struct snapshot *s, const char *name)
 	return NULL;
 }
 
-static int get_string(struct cursor *in, char *s)
-{
-	uint8_t n = cursor_u8(in);
-
-	cursor_get(in, s, n);
-	s[in->failed ? 0 : n] = '\0';
-	return in->failed || strlen(s) != n ? -EINVAL : 0;
-}
-
-static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct err *e)
+static int decode_ram_list(struct cursor *in, struct snapshot *s, struct err *e)
 {
 	uint64_t total = cursor_be64(in);
 	struct snapshot_ram *ram;
-	uint64_t sum = 0, size;
+	uint64_t sum = 0, size, gpa;
 	char name[256];
 	size_t nr = 0;
 
@@ -318,7 +397,8 @@ static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct e
 		if (get_string(in, name))
 			return err_set(e, EINVAL, "the list of RAM blocks is cut short");
 		size = cursor_be64(in);
-		ram = find_ram(s, name);
+		gpa = s->ignore_shared ? cursor_be64(in) : 0;
+		ram = stream_find_ram(s, name);
 		if (!ram)
 			return err_set(e, EINVAL,
 				       "Unknown ramblock \"%s\", cannot accept migration", name);
@@ -328,6 +408,8 @@ static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct e
 				       "and %llu here",
 				       name, (unsigned long long)size,
 				       (unsigned long long)ram->size);
+		if (s->ignore_shared && ram->in_place && ram->gpa != gpa)
+			return err_set(e, EINVAL, "Mismatched GPAs for block %s", name);
 		if (ram->listed)
 			return err_set(e, EINVAL, "RAM block '%s' is listed twice", name);
 		ram->listed = true;
@@ -339,8 +421,7 @@ static int decode_ram_list(struct cursor *in, const struct snapshot *s, struct e
 		return err_set(e, EINVAL, "the state lists %zu RAM blocks, this machine has %zu",
 			       nr, s->nr_rams);
 	if (cursor_be64(in) != RAM_FLAG_EOS)
-		return err_set(e, EINVAL,
-			       "the ram section holds pages, which this mode does not send");
+		return err_set(e, EINVAL, "the list of RAM blocks does not end with them");
 	return 0;
 }
 
@@ -364,6 +445,37 @@ static int decode_full(struct cursor *in, struct snapshot *s, const char *idstr,
 	return 0;
 }
 
+static int take_section_name(struct cursor *in, uint32_t id, char idstr[256], uint32_t *instance,
+			     uint32_t *version, struct err *e)
+{
+	int r = get_string(in, idstr);
+
+	*instance = cursor_be32(in);
+	*version = cursor_be32(in);
+	return r || in->failed ? err_set(e, EINVAL, "section %u has no proper name", id) : 0;
+}
+
+int stream_take_ram_list(struct cursor *in, struct snapshot *s, struct err *e)
+{
+	uint8_t type = cursor_u8(in);
+	uint32_t id = cursor_be32(in), instance, version;
+	char idstr[256];
+	int r;
+
+	if (type != SECTION_START)
+		return err_set(e, EINVAL, "the state does not list the RAM blocks");
+	r = take_section_name(in, id, idstr, &instance, &version, e);
+	if (r)
+		return r;
+	if (strcmp(idstr, "ram") || instance || id != RAM_SECTION_ID)
+		return err_set(e, EINVAL, "section '%s' cannot come in parts", idstr);
+	if (version != RAM_VERSION)
+		return err_set(e, EINVAL, "unsupported version %u for 'ram' v%d", version,
+			       RAM_VERSION);
+	r = decode_ram_list(in, s, e);
+	return r ? r : stream_take_footer(in, id, idstr, e);
+}
+
 static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, bool *done,
 			  struct err *e)
 {
@@ -374,21 +486,12 @@ static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, b
 	if (type == SECTION_END) {
 		if (id != RAM_SECTION_ID || cursor_be64(in) != RAM_FLAG_EOS)
 			return err_set(e, EINVAL, "end of a section %u that was not started", id);
-		return check_footer(in, id, "ram", e);
+		return stream_take_footer(in, id, "ram", e);
 	}
-	r = get_string(in, idstr);
-	instance = cursor_be32(in);
-	version = cursor_be32(in);
-	if (r || in->failed)
-		return err_set(e, EINVAL, "section %u has no proper name", id);
-	if (type == SECTION_START) {
-		if (strcmp(idstr, "ram") || instance)
-			return err_set(e, EINVAL, "section '%s' cannot come in parts", idstr);
-		if (version != RAM_VERSION)
-			return err_set(e, EINVAL, "unsupported version %u for 'ram' v%d", version,
-				       RAM_VERSION);
-		r = decode_ram_list(in, s, e);
-	} else if (!strcmp(idstr, STREAM_CHECKSUM_IDSTR)) {
+	r = take_section_name(in, id, idstr, &instance, &version, e);
+	if (r)
+		return r;
+	if (!strcmp(idstr, STREAM_CHECKSUM_IDSTR)) {
 		/* Its contents were verified by check_frame(). */
 		if (instance || version != checksum_desc.version)
 			return err_set(e, EINVAL,
@@ -399,12 +502,12 @@ static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, b
 	} else {
 		r = decode_full(in, s, idstr, instance, version, e);
 	}
-	return r ? r : check_footer(in, id, idstr, e);
+	return r ? r : stream_take_footer(in, id, idstr, e);
 }
 
 static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 {
-	bool done = false, ram_listed = false;
+	bool done = false;
 	uint32_t vmdesc_len;
 	uint8_t type;
 	int r;
@@ -415,8 +518,10 @@ static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 			return err_set(e, ENODATA, "the state ends between two sections");
 		switch (type) {
 		case SECTION_START:
-			ram_listed = true;
-			/* fall through */
+			return err_set(e, EINVAL, "the RAM blocks are listed twice");
+		case SECTION_PART:
+			return err_set(e, EINVAL,
+				       "the state holds pages of RAM, which have no place here");
 		case SECTION_END:
 		case SECTION_FULL:
 			r = decode_section(in, type, s, &done, e);
@@ -431,8 +536,6 @@ static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 			return err_set(e, EINVAL, "Unknown savevm section type %u", type);
 		}
 	}
-	if (!ram_listed)
-		return err_set(e, EINVAL, "the state does not list the RAM blocks");
 	/* The sections that were read are those that check_frame() verified. */
 	if (cursor_u8(in) != SECTION_EOF || cursor_u8(in) != SECTION_VMDESC)
 		return err_set(e, EINVAL, "the state goes on after its checksum");
@@ -442,23 +545,21 @@ static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 	return 0;
 }
 
-int stream_decode(const void *p, size_t n, struct snapshot *s, struct err *e)
+void stream_reset(struct snapshot *s)
 {
-	struct cursor in;
-	int r;
-
-	if (n > STREAM_MAX_BYTES)
-		return err_set(e, EFBIG, "the state is %zu bytes long, more than any machine's", n);
 	for (size_t i = 0; i < s->nr_items; i++)
 		s->items[i].loaded = false;
-	for (size_t i = 0; i < s->nr_rams; i++)
+	for (size_t i = 0; i < s->nr_rams; i++) {
 		s->rams[i].listed = false;
-	cursor_init(&in, p, n);
-	r = check_header(&in, s, e);
-	if (!r)
-		r = check_frame(p, n, e);
-	if (!r)
-		r = decode_sections(&in, s, e);
+		s->rams[i].pages_loaded = 0;
+	}
+}
+
+/* The sections from @in on, which a checksum has verified. */
+static int take_sections(struct cursor *in, struct snapshot *s, struct err *e)
+{
+	int r = decode_sections(in, s, e);
+
 	if (r)
 		return r;
 	for (size_t i = 0; i < s->nr_items; i++)
@@ -467,4 +568,33 @@ int stream_decode(const void *p, size_t n, struct snapshot *s, struct err *e)
 				       "the state has no section '%s' %u, which this machine needs",
 				       s->items[i].idstr, s->items[i].instance_id);
 	return 0;
+}
+
+int stream_take_tail(const struct stream_sum *before, const void *p, size_t n, struct snapshot *s,
+		     struct err *e)
+{
+	struct cursor in;
+	int r = check_frame(before, p, n, e);
+
+	cursor_init(&in, p, n);
+	return r ? r : take_sections(&in, s, e);
+}
+
+int stream_decode(const void *p, size_t n, struct snapshot *s, struct err *e)
+{
+	struct stream_sum nothing;
+	struct cursor in;
+	int r;
+
+	if (n > STREAM_MAX_BYTES)
+		return err_set(e, EFBIG, "the state is %zu bytes long, more than any machine's", n);
+	stream_reset(s);
+	stream_sum_init(&nothing);
+	cursor_init(&in, p, n);
+	r = stream_take_header(&in, s, e);
+	if (!r)
+		r = check_frame(&nothing, p, n, e);
+	if (!r)
+		r = stream_take_ram_list(&in, s, e);
+	return r ? r : take_sections(&in, s, e);
 }

@@ -512,12 +512,12 @@ static void a_damaged_ram_section_behind_the_checksum_is_refused(void **state)
 	encode_machine(&whole);
 	at = ram_section(&whole, &n);
 	assert_spliced_refused(at, n, NULL, 0, "the state does not list the RAM blocks");
-	assert_spliced_refused(at, 0, whole.data + at, n, "RAM block 'ram0' is listed twice");
+	assert_spliced_refused(at, 0, whole.data + at, n, "the RAM blocks are listed twice");
 	assert_spliced_refused(at + 17 + 7, 1, "\0", 1,
 			       "the ram section does not start with the sizes");
 	assert_spliced_refused(at + 16, 1, "\x05", 1, "unsupported version 5 for 'ram' v4");
 	assert_spliced_refused(at + n - 6, 1, "\x08", 1,
-			       "the ram section holds pages, which this mode does not send");
+			       "the list of RAM blocks does not end with them");
 	assert_spliced_refused(at + 6, 1, "R", 1, "section 'Ram' cannot come in parts");
 	/* A total that the listed blocks do not reach. */
 	assert_spliced_refused(at + 17, 8, "\xff\xff\xff\xff\xff\xff\xf0\x04", 8,
