@@ -4,6 +4,7 @@
 import errno
 import fcntl
 import os
+import subprocess
 import sys
 
 import pytest
@@ -63,6 +64,18 @@ def vms(kvm):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def small_fs(tmp_path):
+    """A file system of 1 MiB."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs",
+                           str(tmp_path)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("NO RIGHT TO MOUNT a small file system: " +
+                    done.stderr.decode(errors="replace").strip())
+    yield str(tmp_path)
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 @pytest.fixture

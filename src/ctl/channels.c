@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/parse.h"
@@ -116,9 +117,12 @@ static int socket_from_json(json_t *addr, struct channel *c, struct err *e)
 	int ret;
 
 	if (!strcmp(type, "unix")) {
-		if (json_is_true(json_object_get(addr, "abstract")))
-			return err_set(e, EINVAL, "Abstract UNIX sockets are not supported");
 		c->transport = TRANSPORT_UNIX;
+		c->abstract = json_is_true(json_object_get(addr, "abstract"));
+		if (c->abstract && json_is_false(json_object_get(addr, "tight")))
+			return err_set(e, EINVAL,
+				       "an abstract socket whose name is filled up with "
+				       "zeros (tight=off) is not supported");
 		return copy_text(c->path, sizeof(c->path), get(addr, "path"), "The path", e);
 	}
 	if (!strcmp(type, "fd")) {
@@ -143,6 +147,18 @@ enum channel_type channel_json_type(json_t *object)
 	return strcmp(get(object, "channel-type"), "cpr") ? CHANNEL_MAIN : CHANNEL_CPR;
 }
 
+static int args_from_json(json_t *list, struct channel *c, struct err *e)
+{
+	size_t n = json_array_size(list);
+	AUTO_FREE const char **args = calloc(n + 1, sizeof(*args));
+
+	if (!args)
+		return err_set(e, ENOMEM, "no memory for the command of a channel");
+	for (size_t i = 0; i < n; i++)
+		args[i] = json_string_value(json_array_get(list, i));
+	return channel_set_args(c, args, n, e);
+}
+
 int channel_from_json(json_t *object, struct channel *out, struct err *e)
 {
 	json_t *addr = json_object_get(object, "addr");
@@ -159,6 +175,7 @@ int channel_from_json(json_t *object, struct channel *out, struct err *e)
 		ret = copy_text(c.file, sizeof(c.file), get(addr, "filename"), "The file name", e);
 	} else if (!strcmp(transport, "exec")) {
 		c.transport = TRANSPORT_EXEC;
+		ret = args_from_json(json_object_get(addr, "args"), &c, e);
 	} else {
 		ret = err_set(e, EINVAL, "Migration over '%s' is not supported", transport);
 	}

@@ -133,6 +133,7 @@ static int quit(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 	(void)ret;
 	(void)e;
 	ctl->quitting = true;
+	migration_give_up_save(ctl->config.migration);
 	vm_request_shutdown(ctl->config.vm, "host-qmp-quit");
 	return 0;
 }

@@ -201,34 +201,38 @@ static int query_migrate_capabilities(struct ctl *ctl, json_t *args, json_t **re
 }
 
 /*
- * The counters QEMU's users expect. No page of RAM is ever sent, so most are
- * zero; what was sent is device state.
+ * The counters QEMU's users expect. Pages are sent in cpr-reboot and normal mode only, each
+ * once, so those that tell of more stay zero.
  */
 static json_t *ram_to_json(const struct migration_info *info)
 {
 	static const char *const zero[] = {
-		"remaining",
-		"total",
-		"duplicate",
-		"normal",
-		"normal-bytes",
-		"dirty-pages-rate",
-		"mbps",
-		"postcopy-requests",
-		"multifd-bytes",
-		"pages-per-second",
-		"precopy-bytes",
-		"postcopy-bytes",
-		"dirty-sync-missed-zero-copy",
+		"dirty-pages-rate",  "mbps",
+		"postcopy-requests", "multifd-bytes",
+		"pages-per-second",  "precopy-bytes",
+		"postcopy-bytes",    "dirty-sync-missed-zero-copy",
+	};
+	uint64_t pages = info->pages_normal + info->pages_zero + info->pages_left;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} some[] = {
+		{ "transferred", info->bytes },
+		{ "remaining", info->pages_left * 4096 },
+		{ "total", pages * 4096 },
+		{ "duplicate", info->pages_zero },
+		{ "normal", info->pages_normal },
+		{ "normal-bytes", info->pages_normal * 4096 },
+		{ "downtime-bytes", info->bytes },
+		{ "dirty-sync-count", 2 },
+		{ "page-size", 4096 },
 	};
 	json_t *ram = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(zero); i++)
 		json_object_set_new(ram, zero[i], json_integer(0));
-	json_object_set_new(ram, "transferred", json_integer((json_int_t)info->bytes));
-	json_object_set_new(ram, "downtime-bytes", json_integer((json_int_t)info->bytes));
-	json_object_set_new(ram, "dirty-sync-count", json_integer(2));
-	json_object_set_new(ram, "page-size", json_integer(4096));
+	for (size_t i = 0; i < ARRAY_SIZE(some); i++)
+		json_object_set_new(ram, some[i].name, json_integer((json_int_t)some[i].value));
 	return ram;
 }
 

@@ -35,7 +35,7 @@ int file_open_ro(const char *path, int *fd, struct err *e)
 	/* O_NONBLOCK so that opening a FIFO returns; it does not matter to regular files. */
 	f = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (f < 0)
-		return err_set_errno(e, "cannot open '%s'", path);
+		return err_set_errno(e, "Could not open '%s'", path);
 	if (fstat(f, &st))
 		return err_set_errno(e, "cannot examine '%s'", path);
 	if (!S_ISREG(st.st_mode))
@@ -93,6 +93,19 @@ int file_create(const char *path, uint64_t offset, struct err *e)
 	if (S_ISREG(st.st_mode) && ftruncate(fd, (off_t)offset) < 0)
 		return err_set_errno(e, "cannot truncate '%s'", path);
 	return take_fd(&fd);
+}
+
+void file_discard(int fd, const char *path, uint64_t offset)
+{
+	struct stat st, at;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return;
+	/* The name may be another file's by now. */
+	if (!offset && !stat(path, &at) && at.st_dev == st.st_dev && at.st_ino == st.st_ino)
+		unlink(path);
+	else if (ftruncate(fd, (off_t)offset))
+		return;
 }
 
 int file_write_at(int fd, const char *path, uint64_t offset, const void *p, size_t n, struct err *e)

@@ -29,6 +29,12 @@ int file_read_at(int fd, const char *path, uint64_t offset, void *p, size_t n, s
  */
 int file_create(const char *path, uint64_t offset, struct err *e);
 
+/*
+ * Undoes that after a failure: cuts the file off at @offset, or removes it if nothing was
+ * before. What is no regular file is left alone.
+ */
+void file_discard(int fd, const char *path, uint64_t offset);
+
 /* Writes all @n bytes at @offset. */
 int file_write_at(int fd, const char *path, uint64_t offset, const void *p, size_t n,
 		  struct err *e);

@@ -77,6 +77,31 @@ void mem_unmap(void *p, uint64_t size)
 	munmap(p, size);
 }
 
+uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole;
+
+	if (data < 0 && errno == ENXIO) {
+		*end = size;
+		return size;
+	}
+	/* A file system that does not know: it may be anywhere. */
+	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+	if (hole < 0) {
+		*end = size;
+		return offset;
+	}
+	*end = MIN((uint64_t)hole, size);
+	return MIN((uint64_t)data, size);
+}
+
+bool mem_is_at(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 uint64_t mem_guest_max(void)
 {
 	unsigned int eax = 0, ebx, ecx, edx, bits = 36;

@@ -31,6 +31,15 @@ int mem_map(int fd, uint64_t size, bool share, void **out, struct err *e);
 void mem_unmap(void *p, uint64_t size);
 
 /*
+ * The first byte at or after @offset of the @size bytes of @fd that was ever written, and
+ * in *@end where that run of bytes ends; @size if there is none. Looks at no page.
+ */
+uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end);
+
+/* Whether @path still names the file that @fd has open. */
+bool mem_is_at(int fd, const char *path);
+
+/*
  * The largest guest RAM this host can address, bytes: what its processors' physical
  * address width allows, at most what fits a process. RAM is given page by page on first
  * use, so it may be more than the host has.

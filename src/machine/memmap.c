@@ -37,6 +37,7 @@ int ram_block_create(struct ram_block **out, const char *name, uint64_t size,
 		return err_prefix(e, "RAM block '%s'", name);
 	}
 	b->host = host;
+	b->fresh = fd < 0 && backend == RAM_BACKEND_MEMFD;
 	b->fd = fd >= 0 ? fd : take_fd(&own);
 	*out = b;
 	return 0;

@@ -27,6 +27,7 @@ struct ram_block {
 	enum ram_backend backend;      /* [c]                                             */
 	char path[4096];               /* [c] RAM_BACKEND_FILE: its mem-path, else empty  */
 	bool share;                    /* [c] mapped shared: other processes see the RAM  */
+	bool fresh;                    /* [m] nobody has written to it: all zero          */
 	int fd;                        /* [c] owned                                       */
 	uint8_t *host;                 /* [c] owned mapping of @size bytes                */
 };

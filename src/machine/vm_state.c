@@ -20,6 +20,8 @@ int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 	int r;
 
 	r = snapshot_add_ram(s, vm->mem.ram->name, vm->mem.ram->size, e);
+	if (!r)
+		s->rams[s->nr_rams - 1].host = vm->mem.ram->host;
 	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++) {
 		r = snapshot_add(s, vcpu_state_desc.name, i, &vcpu_state_desc, e);
 		if (!r)

@@ -149,6 +149,7 @@ static void quit_requested(void *opaque)
 {
 	struct program *p = opaque;
 
+	migration_give_up_save(p->migration);
 	vm_request_shutdown(p->vm, "host-ui");
 }
 
@@ -248,7 +249,7 @@ static int create_machine(struct program *p, struct err *e)
 	}
 	p->vm->boot = boot_machine;
 	p->vm->boot_opaque = p->boot;
-	p->vm->foreign = p->has_cpr;
+	p->vm->foreign = p->has_cpr || o->incoming;
 	return create_devices(p, e);
 }
 
@@ -344,6 +345,7 @@ static void on_signal(void *opaque, uint32_t events)
 
 	(void)events;
 	process_read_signal(p->signal_fd);
+	migration_give_up_save(p->migration);
 	vm_request_shutdown(p->vm, "host-signal");
 }
 

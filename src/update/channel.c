@@ -54,6 +54,25 @@ static int parse_file(const char *s, struct channel *c, struct err *e)
 	return copy_part(c->file, sizeof(c->file), s, n, s, e);
 }
 
+int channel_set_args(struct channel *c, const char *const *args, size_t n, struct err *e)
+{
+	size_t at = 0;
+
+	if (!n || !args[0][0])
+		return err_set(e, EINVAL, "the command of an exec channel is empty");
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(args[i]) + 1;
+
+		if (len > sizeof(c->file) - at)
+			return err_set(e, ENAMETOOLONG, "the address 'exec:%.64s...' is too long",
+				       args[i]);
+		memcpy(c->file + at, args[i], len);
+		at += len;
+	}
+	c->nr_args = (unsigned int)n;
+	return 0;
+}
+
 int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
 {
 	struct channel c = { .type = CHANNEL_MAIN };
@@ -74,14 +93,25 @@ int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
 		c.transport = TRANSPORT_FILE;
 		r = parse_file(uri + 5, &c, e);
 	} else if (!strncmp(uri, "exec:", 5)) {
+		const char *const shell[] = { "/bin/sh", "-c", uri + 5 };
+
 		c.transport = TRANSPORT_EXEC;
-		r = copy_part(c.file, sizeof(c.file), uri + 5, strlen(uri + 5), uri, e);
+		r = channel_set_args(&c, shell, ARRAY_SIZE(shell), e);
 	} else {
 		return err_set(e, EINVAL, "unknown migration protocol: %s", uri);
 	}
 	if (!r)
 		*out = c;
 	return r;
+}
+
+static const char *last_word(const struct channel *c)
+{
+	const char *p = c->file;
+
+	for (unsigned int i = 1; i < c->nr_args; i++)
+		p += strlen(p) + 1;
+	return p;
 }
 
 const char *channel_text(const struct channel *c, char *buf, size_t n)
@@ -102,7 +132,8 @@ const char *channel_text(const struct channel *c, char *buf, size_t n)
 			 (unsigned long long)c->offset);
 		break;
 	case TRANSPORT_EXEC:
-		snprintf(buf, n, "exec:%s", c->file);
+		/* Of a shell's command the last word says most. */
+		snprintf(buf, n, "exec:%s", last_word(c));
 		break;
 	}
 	return buf;

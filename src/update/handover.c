@@ -12,54 +12,57 @@
 #include "machine/vm.h"
 #include "update/handover.h"
 
+/* Where a step leads to, by mode; cpr-reboot and normal mode go the same way. */
+#define NEXT(transfer_, exec_, stream_)                                                 \
+	{                                                                               \
+		[MODE_NORMAL] = STEP_##stream_, [MODE_CPR_REBOOT] = STEP_##stream_,     \
+		[MODE_CPR_TRANSFER] = STEP_##transfer_, [MODE_CPR_EXEC] = STEP_##exec_, \
+	}
+
 const struct handover_row handover_table[STEP_COUNT] = {
 	[STEP_IDLE] = { .name = "idle" },
 	[STEP_CONNECT] = { .name = "connect",
 			   .enter = outgoing_connect,
 			   .undo = outgoing_undo_connect,
-			   .next_transfer = STEP_PREPARE,
-			   .next_exec = STEP_LINK },
+			   .next = NEXT(PREPARE, LINK, IDLE) },
 	[STEP_PREPARE] = { .name = "prepare",
 			   .enter = outgoing_prepare,
-			   .next_transfer = STEP_LINK },
+			   .next = NEXT(LINK, IDLE, IDLE) },
 	[STEP_LINK] = { .name = "link",
 			.enter = outgoing_link,
-			.next_transfer = STEP_STOP,
-			.next_exec = STEP_STOP },
+			.undo = outgoing_undo_link,
+			.next = NEXT(STOP, STOP, STOP) },
 	[STEP_STOP] = { .name = "stop",
 			.enter = outgoing_stop,
 			.undo = outgoing_undo_stop,
-			.next_transfer = STEP_SAVE,
-			.next_exec = STEP_SAVE },
-	[STEP_SAVE] = { .name = "save",
-			.enter = outgoing_save,
-			.next_transfer = STEP_OFFER,
-			.next_exec = STEP_EXEC },
-	[STEP_OFFER] = { .name = "offer", .enter = outgoing_offer, .next_transfer = STEP_DONE },
+			.next = NEXT(SAVE, SAVE, SAVE) },
+	[STEP_SAVE] = { .name = "save", .enter = outgoing_save, .next = NEXT(OFFER, EXEC, STREAM) },
+	[STEP_OFFER] = { .name = "offer", .enter = outgoing_offer, .next = NEXT(DONE, IDLE, IDLE) },
 	[STEP_EXEC] = { .name = "exec",
 			.enter = outgoing_exec,
 			.undo = outgoing_undo_exec,
-			.next_exec = STEP_DONE },
+			.next = NEXT(IDLE, DONE, IDLE) },
+	[STEP_STREAM] = { .name = "stream",
+			  .enter = streaming_send,
+			  .undo = streaming_undo,
+			  .next = NEXT(IDLE, IDLE, DONE) },
 	[STEP_RECEIVE] = { .name = "receive",
 			   .new_side = true,
 			   .enter = incoming_receive,
-			   .next_transfer = STEP_LOAD,
-			   .next_exec = STEP_LOAD },
+			   .undo = streaming_undo,
+			   .next = NEXT(LOAD, LOAD, LOAD) },
 	[STEP_LOAD] = { .name = "load",
 			.new_side = true,
 			.enter = incoming_load,
-			.next_transfer = STEP_CLAIM,
-			.next_exec = STEP_CLAIM },
+			.next = NEXT(CLAIM, CLAIM, RUN) },
 	[STEP_CLAIM] = { .name = "claim",
 			 .new_side = true,
 			 .enter = incoming_claim,
-			 .next_transfer = STEP_RUN,
-			 .next_exec = STEP_RUN },
+			 .next = NEXT(RUN, RUN, IDLE) },
 	[STEP_RUN] = { .name = "run",
 		       .new_side = true,
 		       .enter = incoming_run,
-		       .next_transfer = STEP_DONE,
-		       .next_exec = STEP_DONE },
+		       .next = NEXT(DONE, DONE, DONE) },
 	[STEP_DONE] = { .name = "done" },
 };
 
@@ -98,6 +101,11 @@ void handover_reap_holder(void *opaque)
 	}
 }
 
+struct owner_times *handover_times(struct migration *m)
+{
+	return m->owner.page ? owner_times(&m->owner) : &m->times;
+}
+
 static void watch_holder(struct migration *m)
 {
 	uint64_t pid = m->owner.page ? owner_times(&m->owner)->holder : 0;
@@ -113,8 +121,7 @@ static void finish(struct migration *m)
 	m->step = STEP_DONE;
 	m->entered = 0;
 	m->end_ns = clock_boottime_ns();
-	if (m->owner.page)
-		m->times = *owner_times(&m->owner);
+	m->times = *handover_times(m);
 	watch_holder(m);
 	vm_set_busy(m->vm, false);
 	handover_release(m);
@@ -218,10 +225,12 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 		}
 		if (r == STEP_WAIT)
 			return 0;
-		step = m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer;
+		step = row->next[m->mode];
 	}
-	if (!m->incoming)
+	if (!m->incoming && m->owner.page)
 		give_away(m);
+	else if (!m->incoming)
+		vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	finish(m);
 	return 0;
 }
@@ -238,7 +247,7 @@ void handover_continue(struct migration *m)
 	struct err e;
 
 	loop_timer_cancel(&m->deadline);
-	if (go(m, m->mode == MODE_CPR_EXEC ? row->next_exec : row->next_transfer, &e))
+	if (go(m, row->next[m->mode], &e))
 		log_failure(m, &e);
 }
 
@@ -256,6 +265,7 @@ void handover_release(struct migration *m)
 	close_fd(&m->state_memfd);
 	close_fd(&m->program_fd);
 	close_fd(&m->peer_pidfd);
+	streaming_release(m);
 	/* An image that was exec'ed has no old side beside it: the operator may try again. */
 	if (!(m->incoming && m->mode == MODE_CPR_EXEC && m->vm->foreign)) {
 		cpr_state_fini(&m->cpr);

@@ -45,6 +45,7 @@ enum handover_step {
 	STEP_SAVE,    /* gather and encode the state                          */
 	STEP_OFFER,   /* offer the guest, send the state, wait (transfer)     */
 	STEP_EXEC,    /* write the state, become the new image (exec)         */
+	STEP_STREAM,  /* write state and RAM (cpr-reboot, normal)             */
 	/* New side. */
 	STEP_RECEIVE, /* the state arrives                                    */
 	STEP_LOAD,    /* KVM and the devices take it                          */
@@ -71,6 +72,8 @@ enum {
 	STEP_NEXT = 0,
 	STEP_WAIT = 1
 };
+
+struct streaming; /* streaming.c: the thread that moves state and RAM */
 
 struct migration {
 	struct vm *vm; /* [c]                                              */
@@ -108,7 +111,8 @@ struct migration {
 	bool cancelled;     /* old: the failure is the operator's wish          */
 	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
 	void *exec_hook_opaque;
-	bool given_away; /* old: the guest is another process's              */
+	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
+	bool given_away;             /* old: the guest is another process's              */
 	pid_t peer_pid;
 	struct loop_fd cpr_watch;
 	struct loop_fd main_watch;
@@ -119,8 +123,9 @@ struct migration {
 	struct holder *holder_child;  /* it, if it was started here */
 	struct loop_work resume_work; /* continues an attempt after the monitor's reply   */
 	uint64_t start_ns, setup_ns, end_ns;
-	struct owner_times times; /* of the last pause                                */
-	uint64_t state_bytes;     /* of the last state sent or received               */
+	struct owner_times times;          /* of the last pause                                */
+	uint64_t state_bytes;              /* of the last state sent or received               */
+	uint64_t pages_normal, pages_zero; /* in it                                   */
 };
 
 /* One row of the table. */
@@ -129,8 +134,7 @@ struct handover_row {
 	bool new_side;
 	int (*enter)(struct migration *m, struct err *e); /* STEP_NEXT, STEP_WAIT, -errno */
 	void (*undo)(struct migration *m);
-	enum handover_step next_transfer;
-	enum handover_step next_exec;
+	enum handover_step next[MODE_COUNT]; /* STEP_IDLE: not in this mode */
 };
 
 extern const struct handover_row handover_table[STEP_COUNT];
@@ -167,12 +171,31 @@ int outgoing_save(struct migration *m, struct err *e);
 int outgoing_offer(struct migration *m, struct err *e);
 int outgoing_exec(struct migration *m, struct err *e);
 void outgoing_undo_connect(struct migration *m);
+void outgoing_undo_link(struct migration *m);
 void outgoing_undo_stop(struct migration *m);
 void outgoing_undo_exec(struct migration *m);
 int incoming_receive(struct migration *m, struct err *e);
 int incoming_load(struct migration *m, struct err *e);
 int incoming_claim(struct migration *m, struct err *e);
 int incoming_run(struct migration *m, struct err *e);
+
+/*
+ * The modes whose stream holds the guest's memory, cpr-reboot and normal: streaming.c.
+ * streaming_open() opens the main channel for writing; streaming_listen() for reading, and
+ * starts to read as soon as there is a peer. streaming_send() starts to write. Both go on
+ * by handover_continue(). Undo stops the thread and, if the state was being written to
+ * a file, removes it.
+ */
+int streaming_open(struct migration *m, struct err *e);
+int streaming_send(struct migration *m, struct err *e);
+int streaming_listen(struct migration *m, struct err *e);
+void streaming_undo(struct migration *m);
+void streaming_release(struct migration *m);
+/* What went through, for query-migrate. */
+void streaming_info(const struct migration *m, struct migration_info *out);
+
+/* The times of the pause, shared with the other side if there is one at the same time. */
+struct owner_times *handover_times(struct migration *m);
 
 /* The run state as it travels: QEMU's globalstate section. */
 struct global_state {

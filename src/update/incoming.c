@@ -246,7 +246,7 @@ static void check_complete(struct migration *m)
 		handover_abort(m, &e);
 		return;
 	}
-	owner_times(&m->owner)->received = clock_boottime_ns();
+	handover_times(m)->received = clock_boottime_ns();
 	loop_fd_del(m->vm->loop, &m->main_watch);
 	loop_fd_del(m->vm->loop, &m->cpr_watch);
 	handover_continue(m);
@@ -340,21 +340,30 @@ static void on_old_side(void *opaque, uint32_t events)
 	handover_abort(m, &e);
 }
 
+/* What can be taken over here, and from what kind of channel. */
 static int check_incoming(const struct migration *m, const struct channel *c, struct err *e)
 {
+	enum migration_mode mode = m->owner.page ? m->mode : (enum migration_mode)m->params.mode;
+
 	if (m->vm->runstate != RUNSTATE_INMIGRATE)
 		return err_set(e, EINVAL, "'-incoming' was not specified on the command line");
 	if (m->step != STEP_IDLE)
 		return err_set(e, EBUSY, "The incoming migration has already been started");
-	if (!m->incoming || !m->owner.page)
-		return err_set(e, ENOTSUP,
-			       "there is no CPR state here: this version loads a guest only by "
-			       "cpr-transfer or cpr-exec");
-	if (m->mode == MODE_CPR_EXEC && c->transport != TRANSPORT_FILE)
+	if (!m->owner.page && !migration_mode_streams(mode))
+		return err_set(
+			e, EINVAL,
+			"mode %s needs the CPR state of the old process, which did not come: "
+			"start with a cpr channel in -incoming, or set mode to cpr-reboot "
+			"or normal to load a guest whose memory is in the stream or in a file",
+			migration_mode_name(mode));
+	if (mode == MODE_CPR_EXEC && c->transport != TRANSPORT_FILE)
 		return err_set(e, EINVAL, "Migration requires seekable transport (e.g. file)");
-	if (m->mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_FILE)
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_FILE)
 		return err_set(e, EINVAL, "Migration requires streamable transport (eg unix)");
-	if (m->mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_INET && !strcmp(c->port, "0"))
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_EXEC)
+		return err_set(e, ENOTSUP,
+			       "cpr-transfer needs a main channel of type unix, inet or fd");
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_INET && !strcmp(c->port, "0"))
 		return err_set(e, EINVAL,
 			       "cpr-transfer cannot use port 0: the old side could not know where "
 			       "to connect");
@@ -372,6 +381,9 @@ int migration_incoming(struct migration *m, const struct channel *main_channel, 
 	if (r)
 		return r;
 	m->main_channel = *main_channel;
+	if (!m->owner.page)
+		m->mode = (enum migration_mode)m->params.mode;
+	m->incoming = true;
 	/* The only owner must not end because a file name was wrong. */
 	m->exit_on_error = exit_on_error && m->mode != MODE_CPR_EXEC;
 	m->start_ns = clock_boottime_ns();
@@ -441,10 +453,12 @@ int incoming_receive(struct migration *m, struct err *e)
 	AUTO_BUF ready = { 0 };
 	int r;
 
+	if (migration_mode_streams(m->mode))
+		return streaming_listen(m, e);
 	if (m->mode == MODE_CPR_EXEC) {
 		migration_set_status(m, MIGRATION_ACTIVE);
 		r = read_state_file(m, e);
-		owner_times(&m->owner)->received = clock_boottime_ns();
+		handover_times(m)->received = clock_boottime_ns();
 		return r;
 	}
 	r = m->main_fd = open_main_listener(m, e);
@@ -466,10 +480,12 @@ int incoming_receive(struct migration *m, struct err *e)
 int incoming_load(struct migration *m, struct err *e)
 {
 	const struct global_state *g;
-	int r;
+	int r = 0;
 
-	m->state_bytes = m->stream.len;
-	r = stream_decode(m->stream.data, m->stream.len, &m->snap, e);
+	if (!migration_mode_streams(m->mode)) {
+		m->state_bytes = m->stream.len;
+		r = stream_decode(m->stream.data, m->stream.len, &m->snap, e);
+	}
 	if (!r)
 		r = vm_load_state(m->vm, &m->snap, e);
 	if (r)
@@ -477,7 +493,7 @@ int incoming_load(struct migration *m, struct err *e)
 	g = snapshot_find(&m->snap, global_state_desc.name, 0)->state;
 	/* Its check() has parsed it before. */
 	runstate_parse((const char *)g->runstate, &m->saved_runstate);
-	owner_times(&m->owner)->loaded = clock_boottime_ns();
+	handover_times(m)->loaded = clock_boottime_ns();
 	return STEP_NEXT;
 }
 
@@ -504,9 +520,10 @@ static uint64_t wait_for_entry(const struct vm *vm)
 
 int incoming_run(struct migration *m, struct err *e)
 {
-	struct owner_times *t = owner_times(&m->owner);
+	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
 
+	vm->foreign = false;
 	t->entered = clock_boottime_ns();
 	if (runstate_is_live(m->saved_runstate) && m->autostart) {
 		vm_start(vm);

@@ -159,7 +159,8 @@ size_t migration_blockers(const struct migration *m, char **out, size_t max)
 	const struct ram_block *b = m->vm->mem.ram;
 	size_t n = 0;
 
-	if (b->share || n == max)
+	/* Private RAM goes into the stream where there is one. */
+	if (migration_mode_streams((enum migration_mode)m->params.mode) || b->share || n == max)
 		return n;
 	if (asprintf(&out[n],
 		     "Memory region %s is not compatible with CPR. share=on is required for "
@@ -205,11 +206,6 @@ static int check_start(const struct migration *m, const struct channel *main_cha
 	enum migration_mode mode = (enum migration_mode)m->params.mode;
 	int r;
 
-	if (mode != MODE_CPR_TRANSFER && mode != MODE_CPR_EXEC)
-		return err_set(e, ENOTSUP,
-			       "mode '%s' is not supported by this version; set the parameter mode "
-			       "to cpr-transfer or cpr-exec",
-			       migration_mode_name(mode));
 	r = check_transport(mode, main_channel, e);
 	if (r)
 		return r;
@@ -245,7 +241,7 @@ int migration_start(struct migration *m, const struct channel *main_channel,
 	m->start_ns = clock_boottime_ns();
 	m->setup_ns = m->end_ns = 0;
 	migration_set_status(m, MIGRATION_SETUP);
-	return handover_start(m, STEP_CONNECT, e);
+	return handover_start(m, migration_mode_streams(m->mode) ? STEP_LINK : STEP_CONNECT, e);
 }
 
 void migration_cancel(struct migration *m)
@@ -263,6 +259,12 @@ void migration_cancel(struct migration *m)
 	m->cancelled = false;
 }
 
+void migration_give_up_save(struct migration *m)
+{
+	if (migration_mode_streams(m->mode))
+		migration_cancel(m);
+}
+
 static void add_phase(struct migration_info *out, const char *name, uint64_t from, uint64_t to)
 {
 	if (from && to >= from && out->nr_phases < ARRAY_SIZE(out->phases))
@@ -275,16 +277,21 @@ void migration_info(const struct migration *m, struct migration_info *out)
 	const struct owner_times *t = &m->times;
 
 	*out = (struct migration_info){ .status = m->status, .incoming = m->incoming };
+	streaming_info(m, out);
 	if (m->status == MIGRATION_FAILED)
 		snprintf(out->error, sizeof(out->error), "%s", m->error);
 	if (m->status != MIGRATION_COMPLETED)
 		return;
 	if (t->stop && t->entered >= t->stop)
 		out->downtime_us = (t->entered - t->stop) / 1000;
+	else if (t->stop && !m->incoming)
+		out->downtime_us = (m->end_ns - t->stop) / 1000;
 	if (m->setup_ns)
 		out->setup_us = (m->setup_ns - m->start_ns) / 1000;
 	out->total_us = (m->end_ns - m->start_ns) / 1000;
 	out->bytes = m->state_bytes;
+	out->pages_normal = m->pages_normal;
+	out->pages_zero = m->pages_zero;
 	add_phase(out, "stop", t->stop, t->stopped);
 	add_phase(out, "save", t->stopped, t->saved);
 	add_phase(out, "send", t->saved, t->received);

@@ -39,7 +39,10 @@ struct migration_info {
 	uint64_t setup_us;    /* everything before the guest was stopped        */
 	uint64_t downtime_us; /* guest stopped to guest running in the new side (or again here) */
 	uint64_t total_us;
-	uint64_t bytes; /* of device state                                */
+	uint64_t bytes;        /* of the stream                       */
+	uint64_t pages_normal; /* RAM in the stream, 4 KiB pages      */
+	uint64_t pages_zero;
+	uint64_t pages_left;
 	/* The parts of the pause, in order; nr_phases of them. */
 	struct migration_phase {
 		const char *name;
@@ -112,6 +115,12 @@ int migration_start(struct migration *m, const struct channel *main_channel,
  * guest; nothing under way is no error. Old side only.
  */
 void migration_cancel(struct migration *m);
+
+/*
+ * The operator wants this process to end: a save of the guest and its memory, which may
+ * take long, is rolled back. What has a deadline goes on to its end.
+ */
+void migration_give_up_save(struct migration *m);
 
 /*
  * `migrate-incoming`, and -incoming with a main channel: opens @main_channel and

@@ -231,6 +231,8 @@ int outgoing_link(struct migration *m, struct err *e)
 	const struct channel *c = &m->main_channel;
 	int r;
 
+	if (migration_mode_streams(m->mode))
+		return streaming_open(m, e);
 	switch (c->transport) {
 	case TRANSPORT_UNIX:
 		r = m->main_fd = sock_connect_unix(c->path, e);
@@ -256,9 +258,17 @@ int outgoing_link(struct migration *m, struct err *e)
 	return STEP_WAIT;
 }
 
+void outgoing_undo_link(struct migration *m)
+{
+	if (migration_mode_streams(m->mode))
+		streaming_undo(m);
+	else if (m->mode == MODE_CPR_EXEC && m->main_fd >= 0)
+		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset);
+}
+
 int outgoing_stop(struct migration *m, struct err *e)
 {
-	struct owner_times *t = owner_times(&m->owner);
+	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
 
 	t->stop = m->setup_ns = clock_boottime_ns();
@@ -300,20 +310,22 @@ int outgoing_save(struct migration *m, struct err *e)
 {
 	int r;
 
-	migration_set_status(m, MIGRATION_DEVICE);
+	if (!migration_mode_streams(m->mode))
+		migration_set_status(m, MIGRATION_DEVICE);
 	r = vm_save_state(m->vm, &m->snap, e);
 	if (r)
 		return err_prefix(e, "the state cannot be saved");
 	save_global_state(m);
-	r = stream_encode(&m->snap, &m->stream, e);
+	if (!migration_mode_streams(m->mode))
+		r = stream_encode(&m->snap, &m->stream, e);
 	m->state_bytes = m->stream.len;
-	owner_times(&m->owner)->saved = clock_boottime_ns();
+	handover_times(m)->saved = clock_boottime_ns();
 	return r;
 }
 
 int outgoing_offer(struct migration *m, struct err *e)
 {
-	uint64_t deadline = owner_times(&m->owner)->stop + m->params.downtime_limit * 1000000;
+	uint64_t deadline = handover_times(m)->stop + m->params.downtime_limit * 1000000;
 	AUTO_BUF offer = { 0 };
 	int r;
 

@@ -39,7 +39,7 @@ const struct cap_desc migration_cap_table[] = {
 	{ "dirty-bitmaps", CAP_COUNT },
 	{ "postcopy-blocktime", CAP_COUNT },
 	{ "late-block-activate", CAP_COUNT },
-	{ "x-ignore-shared", CAP_COUNT },
+	{ "x-ignore-shared", CAP_IGNORE_SHARED },
 	{ "validate-uuid", CAP_COUNT },
 	{ "background-snapshot", CAP_COUNT },
 	{ "zero-copy-send", CAP_COUNT },

@@ -19,6 +19,12 @@ enum migration_mode {
 
 const char *migration_mode_name(enum migration_mode mode);
 
+/* Whether the state and the guest's memory go to a stream that is read later: no new side yet. */
+static inline bool migration_mode_streams(enum migration_mode mode)
+{
+	return mode == MODE_NORMAL || mode == MODE_CPR_REBOOT;
+}
+
 /* Values in force; plain data but for the command, which migration_params_fini() frees. */
 struct migration_params {
 	uint64_t mode;           /* enum migration_mode                             */
@@ -59,7 +65,8 @@ int migration_param_set_list(struct migration_params *p, const struct param_desc
 			     char *const *argv, struct err *e);
 
 enum migration_cap {
-	CAP_EVENTS, /* MIGRATION and MIGRATION_PASS events are sent */
+	CAP_EVENTS,        /* MIGRATION and MIGRATION_PASS events are sent            */
+	CAP_IGNORE_SHARED, /* RAM that can be found again is not put into the stream */
 	CAP_COUNT,
 };
 

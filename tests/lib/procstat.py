@@ -59,6 +59,15 @@ def ram_fd(pid):
 
 def rss_beyond_ram(pid, ram_names=RAM_NAMES):
     """Resident bytes of all mappings that are not guest RAM."""
+    return _resident(pid, ram_names, False)
+
+
+def ram_resident(pid, ram_names=RAM_NAMES):
+    """Resident bytes of guest RAM."""
+    return _resident(pid, ram_names, True)
+
+
+def _resident(pid, ram_names, of_ram):
     total = 0
     ram = False
     with open("/proc/%d/smaps" % pid, encoding="utf-8") as f:
@@ -68,7 +77,7 @@ def rss_beyond_ram(pid, ram_names=RAM_NAMES):
                 parts = line.split(None, 5)
                 name = parts[5] if len(parts) > 5 else ""
                 ram = name.startswith(tuple(ram_names))
-            elif first == "Rss:" and not ram:
+            elif first == "Rss:" and ram == of_ram:
                 total += int(line.split()[1]) * 1024
     return total
 

@@ -142,6 +142,12 @@ class Qmp:
         except QmpClosed:
             return
 
+    def take_events(self):
+        """The names of the events since the last call, and forgets them."""
+        names = self.event_names()
+        self.events.clear()
+        return names
+
     def event_names(self):
         """Events so far; a MIGRATION event with its status."""
         names = []

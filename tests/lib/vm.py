@@ -391,6 +391,64 @@ class Vm:
         self.updates += 1
         return events
 
+    # Saving to a stream and loading it in another process.
+
+    def save(self, uri, mode="cpr-reboot", shared=False, timeout=60.0,
+             **migrate):
+        """Saves; the source ends postmigrate. Returns query-migrate's answer."""
+        self.set_parameters(mode=mode)
+        self.set_ignore_shared(self.qmp, shared)
+        if uri:
+            migrate["uri"] = uri
+        self.qmp.cmd("migrate", **migrate)
+        return self.wait_migrate(timeout)
+
+    @staticmethod
+    def set_ignore_shared(monitor, on):
+        monitor.cmd("migrate-set-capabilities", capabilities=[
+            {"capability": "x-ignore-shared", "state": on},
+            {"capability": "events", "state": True}])
+
+    def spawn_deferred(self, mode="cpr-reboot", shared=False, extra=()):
+        """Starts a process that waits for migrate-incoming, set up."""
+        generation, new = self.spawn(["-incoming", "defer"] + list(extra))
+        new.connect(self.qmp_path(generation))
+        self.set_ignore_shared(new.qmp, shared)
+        new.qmp.cmd("migrate-set-parameters", mode=mode)
+        return generation, new
+
+    def wait_loaded(self, new, timeout=60.0):
+        end = time.monotonic() + timeout
+        while True:
+            answer = new.qmp.cmd("query-migrate")
+            if answer.get("status") in ("completed", "failed"):
+                return answer
+            if time.monotonic() > end:
+                raise Failed("not loaded: %s; log: %s" % (answer, new.log()))
+            time.sleep(0.002)
+
+    def load(self, uri, mode="cpr-reboot", shared=False, ram_path=None,
+             extra=()):
+        """Loads in a new process, which runs the guest then."""
+        generation, new = self.spawn_deferred(mode, shared, extra)
+        new.qmp.cmd("migrate-incoming", uri=uri)
+        self.adopt_loaded(generation, new, ram_path)
+        return new
+
+    def adopt_loaded(self, generation, new, ram_path=None):
+        answer = self.wait_loaded(new)
+        if answer["status"] != "completed":
+            raise Failed("load failed: %s; log: %s" % (answer, new.log()))
+        self.proc = new
+        self.generation = generation
+        self.updates += 1
+        self.ram.close()
+        self.map_ram(ram_path)
+
+    def quit(self):
+        self.qmp.cmd("quit")
+        assert self.proc.wait() == 0
+
     def update(self, mode, **kwargs):
         if mode == "transfer":
             return self.transfer(**kwargs)

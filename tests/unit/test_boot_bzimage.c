@@ -189,7 +189,7 @@ static void paths_that_cannot_be_read_are_named(void **state)
 	image_init(&k);
 	fixture_file_init(&f, &k, sizeof(k));
 	fixture_refused(&(struct boot_config){ .kernel = f.path, .initrd = "/nonexistent/initrd" },
-			RAM, "-initrd: cannot open '/nonexistent/initrd'");
+			RAM, "-initrd: Could not open '/nonexistent/initrd'");
 	fixture_refused(&(struct boot_config){ .kernel = f.path }, MIB, "2 MiB");
 	close(f.fd);
 }

@@ -62,7 +62,8 @@ static void other_uris_have_one_part(void **state)
 	assert_string_equal(c.path, "17");
 	c = parse("exec:cat >x");
 	assert_int_equal(c.transport, TRANSPORT_EXEC);
-	assert_string_equal(c.file, "cat >x");
+	assert_int_equal(c.nr_args, 3);
+	assert_memory_equal(c.file, "/bin/sh\0-c\0cat >x", 19);
 	c = parse("file:vm.state");
 	assert_int_equal(c.transport, TRANSPORT_FILE);
 	assert_string_equal(c.file, "vm.state");
@@ -136,7 +137,8 @@ static void addresses_that_do_not_fit_are_refused(void **state)
 		{ "tcp:h:", "", SIZEOF_FIELD(struct channel, port) - 1 },
 		{ "file:", "", SIZEOF_FIELD(struct channel, file) - 1 },
 		{ "file:", ",offset=1", SIZEOF_FIELD(struct channel, file) - 1 },
-		{ "exec:", "", SIZEOF_FIELD(struct channel, file) - 1 },
+		{ "exec:", "",
+		  SIZEOF_FIELD(struct channel, file) - sizeof("/bin/sh") - sizeof("-c") - 1 },
 	};
 	char uri[8192], fill[8192];
 	struct channel c;

@@ -126,7 +126,7 @@ CASES = {
         ["must be unix"]),
     "incoming_file_missing": (
         GOOD + ["-kernel", KERNEL, "-incoming", "file:/nonexistent/state"],
-        ["CPR state"]),
+        ["Could not open '/nonexistent/state'"]),
 }
 
 

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Moving many bytes to or from a file, socket or pipe on a thread of its own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "host/xfer.h"
+
+extern char **environ;
+
+int xfer_cancel_create(struct err *e)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	return fd < 0 ? err_set_errno(e, "cannot create an eventfd") : fd;
+}
+
+void xfer_cancel(int cancel_fd)
+{
+	eventfd_write(cancel_fd, 1);
+}
+
+/* Until @fd is ready for @events, or the transfer is cancelled. */
+static int wait_ready(int fd, short events, int cancel_fd, const char *what, struct err *e)
+{
+	struct pollfd p[2] = {
+		{ .fd = cancel_fd, .events = POLLIN },
+		{ .fd = fd, .events = events },
+	};
+
+	for (;;) {
+		int n = poll(p, ARRAY_SIZE(p), -1);
+
+		if (n < 0 && errno != EINTR)
+			return err_set_errno(e, "cannot wait for %s", what);
+		if (n > 0 && p[0].revents)
+			return err_set(e, ECANCELED, "the transfer was cancelled");
+		if (n > 0)
+			return 0;
+	}
+}
+
+static void make_nonblocking(int fd)
+{
+	struct stat st;
+	int flags;
+
+	if (fstat(fd, &st) || S_ISREG(st.st_mode))
+		return;
+	flags = fcntl(fd, F_GETFL);
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+/* Takes @n written bytes off the front; returns how many pieces are left. */
+static int advance(struct iovec **iov, int count, size_t n)
+{
+	while (count && n >= (*iov)->iov_len) {
+		n -= (*iov)->iov_len;
+		(*iov)++;
+		count--;
+	}
+	if (count) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
+		(*iov)->iov_len -= n;
+	}
+	return count;
+}
+
+int xfer_writev(int fd, int cancel_fd, struct iovec *iov, int n, const char *what, struct err *e)
+{
+	make_nonblocking(fd);
+	n = advance(&iov, n, 0);
+	while (n) {
+		int r = wait_ready(fd, POLLOUT, cancel_fd, what, e);
+		ssize_t w;
+
+		if (r)
+			return r;
+		w = writev(fd, iov, n);
+		if (w < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (w < 0)
+			return err_set_errno(e, "Unable to write to %s", what);
+		n = advance(&iov, n, (size_t)w);
+	}
+	return 0;
+}
+
+int xfer_read(int fd, int cancel_fd, void *p, size_t room, size_t *got, const char *what,
+	      struct err *e)
+{
+	make_nonblocking(fd);
+	for (;;) {
+		int r = wait_ready(fd, POLLIN, cancel_fd, what, e);
+		ssize_t n;
+
+		if (r)
+			return r;
+		n = read(fd, p, room);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
+			return err_set_errno(e, "Unable to read from %s", what);
+		*got = (size_t)n;
+		return 0;
+	}
+}
+
+int xfer_seek(int fd, uint64_t offset, const char *what, struct err *e)
+{
+	if (lseek(fd, (off_t)offset, SEEK_SET) < 0)
+		return err_set_errno(e, "cannot go to offset %llu of %s",
+				     (unsigned long long)offset, what);
+	return 0;
+}
+
+int xfer_sync(int fd, const char *what, struct err *e)
+{
+	if (fdatasync(fd) < 0 && errno != EINVAL && errno != EROFS)
+		return err_set_errno(e, "Unable to write to %s", what);
+	return 0;
+}
+
+void xfer_end(int fd)
+{
+	/* Fails for what is no socket, which is closed soon. */
+	shutdown(fd, SHUT_WR);
+}
+
+static int spawn(char *const *argv, int child_end, int standard, pid_t *pid)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, defaults;
+	int r;
+
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attr);
+	posix_spawn_file_actions_adddup2(&actions, child_end, standard);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &defaults);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	r = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	return r;
+}
+
+pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e)
+{
+	AUTO_CLOSE int ours = -1, theirs = -1;
+	int ends[2], r;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set_errno(e, "cannot create a pipe");
+	ours = ends[to_child ? 1 : 0];
+	theirs = ends[to_child ? 0 : 1];
+	r = spawn(argv, theirs, to_child ? STDIN_FILENO : STDOUT_FILENO, &pid);
+	if (r)
+		return err_set_code(e, r, "cannot run '%s'", argv[0]);
+	*fd = take_fd(&ours);
+	return pid;
+}
+
+int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e)
+{
+	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int status = 0, r = 0;
+
+	if (pidfd >= 0)
+		r = wait_ready(pidfd, POLLIN, cancel_fd, what, e);
+	if (r)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (r)
+		return r;
+	if (WIFSIGNALED(status))
+		return err_set(e, EPIPE, "%s was ended by signal %d", what, WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return err_set(e, EPIPE, "%s ended with status %d", what, WEXITSTATUS(status));
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* Moving many bytes to or from a file, socket or pipe on a thread of its own. */
+#ifndef HOST_XFER_H
+#define HOST_XFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+/*
+ * A descriptor that ends a transfer: once xfer_cancel() was called on it, all that wait
+ * below return -ECANCELED. Owned by the caller.
+ */
+int xfer_cancel_create(struct err *e);
+void xfer_cancel(int cancel_fd);
+
+/*
+ * Writes all @n pieces to @fd, which is made non-blocking unless it is a regular file, from
+ * its position on. @iov is changed. @what names it in errors. Any thread.
+ */
+int xfer_writev(int fd, int cancel_fd, struct iovec *iov, int n, const char *what, struct err *e);
+/* Reads up to @room bytes; *@got is 0 at the end only. Likewise. */
+int xfer_read(int fd, int cancel_fd, void *p, size_t room, size_t *got, const char *what,
+	      struct err *e);
+
+/* Sets the position of a file; fails for what has none. */
+int xfer_seek(int fd, uint64_t offset, const char *what, struct err *e);
+/* The bytes are on the disk when it returns; no matter for what is no file. */
+int xfer_sync(int fd, const char *what, struct err *e);
+/* No more bytes will be written; a reader at the other end sees the end. For sockets. */
+void xfer_end(int fd);
+
+/*
+ * Runs the program @argv[0] (searched in PATH) with its standard input (@to_child) or output
+ * connected to *@fd, which the caller owns; no other descriptor of ours but standard ones
+ * is open in it. Returns the process id, to be given to xfer_wait_child() once.
+ */
+pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e);
+/*
+ * Waits until the child has ended, or after a cancel kills it; fails unless it ended with
+ * status 0. @what names it.
+ */
+int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e);
+
+#endif

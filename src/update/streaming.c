@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* Saving to and loading from a stream that holds the guest's memory: cpr-reboot, normal mode. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/file.h"
+#include "host/mem.h"
+#include "host/process.h"
+#include "host/sock.h"
+#include "host/xfer.h"
+#include "machine/vm.h"
+#include "state/stream_ram.h"
+#include "update/handover.h"
+
+/*
+ * DOC: theory of operation
+ *
+ * The guest is stopped and its device state gathered as in the other modes; then a
+ * thread writes that and the memory, which may take long, while the main loop goes on
+ * answering its monitors. The thread touches nothing of the machine but the memory and
+ * the snapshot, which nobody else uses meanwhile. Loading is the same backwards: the
+ * thread fills memory and snapshot, and the main loop then applies the snapshot.
+ * Cancelling makes every wait of the thread end, so joining it is short.
+ */
+
+struct streaming {
+	struct migration *m;
+	pthread_t thread;
+	bool running; /* the thread is to be joined                     */
+	bool sending;
+	bool created; /* a file was begun and is not complete           */
+	int cancel_fd;
+	pid_t child; /* exec: of the channel; 0: none, or waited for    */
+	char what[256];
+	struct stream_progress progress;
+	int result;
+	struct err err;
+	struct loop_work done;
+};
+
+/* Whether a new process finds the block's contents where they are now. */
+static bool can_find_again(const struct ram_block *b)
+{
+	return b->share && b->backend == RAM_BACKEND_FILE && mem_is_at(b->fd, b->path);
+}
+
+static void mark_blocks(struct migration *m, bool loading)
+{
+	struct snapshot *s = &m->snap;
+	bool ignore = m->caps[CAP_IGNORE_SHARED];
+
+	s->ignore_shared = ignore;
+	for (size_t i = 0; i < s->nr_rams; i++) {
+		struct ram_block *b = m->vm->mem.ram;
+
+		s->rams[i].host = b->host;
+		s->rams[i].in_place = ignore && can_find_again(b);
+		s->rams[i].zeroed = loading && b->fresh;
+		/* Once a load has begun nobody knows what is in it. */
+		b->fresh = b->fresh && !loading;
+	}
+}
+
+static const struct ram_block *block_of(const struct migration *m, const struct snapshot_ram *ram)
+{
+	(void)ram;
+	return m->vm->mem.ram;
+}
+
+static uint64_t next_data(void *opaque, const struct snapshot_ram *ram, uint64_t offset,
+			  uint64_t *end)
+{
+	const struct streaming *st = opaque;
+	const struct ram_block *b = block_of(st->m, ram);
+
+	/* What a private mapping holds is not in its file. */
+	if (!b->share) {
+		*end = ram->size;
+		return offset;
+	}
+	return mem_next_data(b->fd, ram->size, offset, end);
+}
+
+static int write_pieces(void *opaque, struct iovec *iov, int n, struct err *e)
+{
+	struct streaming *st = opaque;
+
+	return xfer_writev(st->m->main_fd, st->cancel_fd, iov, n, st->what, e);
+}
+
+static int read_piece(void *opaque, void *p, size_t room, size_t *got, struct err *e)
+{
+	struct streaming *st = opaque;
+
+	return xfer_read(st->m->main_fd, st->cancel_fd, p, room, got, st->what, e);
+}
+
+/* The command at the other end of a pipe has the last word on whether all went well. */
+static int finish_child(struct streaming *st, int r)
+{
+	pid_t pid = st->child;
+	struct err why;
+
+	if (!pid)
+		return r;
+	close_fd(&st->m->main_fd);
+	st->child = 0;
+	if (!xfer_wait_child(pid, st->cancel_fd, st->what, &why))
+		return r;
+	st->err = why;
+	return -why.code;
+}
+
+static void *transfer(void *arg)
+{
+	struct streaming *st = arg;
+	struct migration *m = st->m;
+	int r;
+
+	if (st->sending) {
+		const struct stream_sink sink = { write_pieces, next_data, st };
+
+		r = stream_write(&m->snap, &sink, &st->progress, &st->err);
+		if (!r)
+			r = xfer_sync(m->main_fd, st->what, &st->err);
+		xfer_end(m->main_fd);
+	} else {
+		const struct stream_source source = { read_piece, st };
+
+		r = stream_read(&m->snap, &source, &st->progress, &st->err);
+	}
+	st->result = finish_child(st, r);
+	loop_post(m->vm->loop, &st->done);
+	return NULL;
+}
+
+static void on_done(void *opaque)
+{
+	struct streaming *st = opaque;
+	struct migration *m = st->m;
+
+	pthread_join(st->thread, NULL);
+	st->running = false;
+	m->state_bytes = st->progress.bytes;
+	m->pages_normal = st->progress.pages_normal;
+	m->pages_zero = st->progress.pages_zero;
+	if (st->result) {
+		if (!m->incoming)
+			err_prefix(&st->err, "the state cannot be saved");
+		else
+			err_prefix(&st->err, "load of migration failed");
+		handover_abort(m, &st->err);
+		return;
+	}
+	st->created = false;
+	if (m->incoming)
+		handover_times(m)->received = clock_boottime_ns();
+	else
+		migration_set_status(m, MIGRATION_DEVICE);
+	handover_continue(m);
+}
+
+static int start_thread(struct streaming *st, struct err *e)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&st->thread, NULL, transfer, st);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return err_set_code(e, r, "cannot start the thread that moves the state");
+	pthread_setname_np(st->thread, st->sending ? "save" : "load");
+	st->running = true;
+	return STEP_WAIT;
+}
+
+/* The command of an exec channel, its words and a NULL; freed by the caller. */
+static char **command_words(const struct channel *c)
+{
+	char **argv = calloc(c->nr_args + 1, sizeof(*argv));
+	const char *p = c->file;
+
+	for (unsigned int i = 0; argv && i < c->nr_args; i++) {
+		argv[i] = (char *)p;
+		p += strlen(p) + 1;
+	}
+	return argv;
+}
+
+static int run_command(struct streaming *st, int *fd, struct err *e)
+{
+	AUTO_FREE char **argv = command_words(&st->m->main_channel);
+	pid_t pid;
+
+	if (!argv)
+		return err_set(e, ENOMEM, "no memory for a command");
+	pid = xfer_spawn(argv, st->sending, fd, e);
+	if (pid < 0)
+		return pid;
+	st->child = pid;
+	return 0;
+}
+
+static int create_streaming(struct migration *m, bool sending, struct err *e)
+{
+	struct streaming *st = calloc(1, sizeof(*st));
+	char uri[4300];
+
+	if (!st)
+		return err_set(e, ENOMEM, "no memory to move the state");
+	st->m = m;
+	st->sending = sending;
+	snprintf(st->what, sizeof(st->what), "%s",
+		 channel_text(&m->main_channel, uri, sizeof(uri)));
+	loop_work_init(&st->done, on_done, st);
+	m->streaming = st;
+	st->cancel_fd = xfer_cancel_create(e);
+	return st->cancel_fd < 0 ? st->cancel_fd : 0;
+}
+
+static int inherited_fd(const struct channel *c, struct err *e)
+{
+	uint64_t number;
+	int r = parse_uint(c->path, INT32_MAX, &number, e);
+
+	if (r)
+		return err_prefix(e, "fd:%s", c->path);
+	r = process_check_fd((int)number, e);
+	return r ? r : (int)number;
+}
+
+int streaming_open(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	struct streaming *st;
+	int r;
+
+	r = migration_list_state(m, e);
+	if (!r)
+		r = create_streaming(m, true, e);
+	if (r)
+		return r;
+	st = m->streaming;
+	switch (c->transport) {
+	case TRANSPORT_UNIX:
+		r = m->main_fd = sock_connect_unix(c->path, e);
+		break;
+	case TRANSPORT_INET:
+		r = m->main_fd = sock_connect_inet(c->host, c->port, e);
+		break;
+	case TRANSPORT_FD:
+		r = m->main_fd = inherited_fd(c, e);
+		break;
+	case TRANSPORT_EXEC:
+		r = run_command(st, &m->main_fd, e);
+		break;
+	case TRANSPORT_FILE:
+		r = m->main_fd = file_create(c->file, c->offset, e);
+		st->created = r >= 0;
+		if (r >= 0)
+			r = xfer_seek(m->main_fd, c->offset, c->file, e);
+		break;
+	}
+	return r < 0 ? r : STEP_NEXT;
+}
+
+int streaming_send(struct migration *m, struct err *e)
+{
+	mark_blocks(m, false);
+	return start_thread(m->streaming, e);
+}
+
+static int begin_to_read(struct migration *m, struct err *e)
+{
+	migration_set_status(m, MIGRATION_ACTIVE);
+	mark_blocks(m, true);
+	return start_thread(m->streaming, e);
+}
+
+static void on_peer(void *opaque, uint32_t events)
+{
+	struct migration *m = opaque;
+	struct err e;
+	int conn = sock_accept(m->main_fd, &e);
+
+	(void)events;
+	if (conn < 0) {
+		handover_abort(m, &e);
+		return;
+	}
+	loop_fd_del(m->vm->loop, &m->main_watch);
+	close_fd(&m->main_fd);
+	if (m->main_channel.transport == TRANSPORT_UNIX)
+		unlink(m->main_channel.path);
+	m->main_fd = conn;
+	if (begin_to_read(m, &e) < 0)
+		handover_abort(m, &e);
+}
+
+static int wait_for_peer(struct migration *m, int listener, struct err *e)
+{
+	int r;
+
+	if (listener < 0)
+		return listener;
+	m->main_fd = listener;
+	r = loop_fd_add(m->vm->loop, &m->main_watch, listener, EPOLLIN, on_peer, m, e);
+	return r ? r : STEP_WAIT;
+}
+
+int streaming_listen(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+	struct err no_socket;
+	int r;
+
+	r = create_streaming(m, false, e);
+	if (r)
+		return r;
+	switch (c->transport) {
+	case TRANSPORT_UNIX:
+		return wait_for_peer(m, sock_listen_unix(c->path, e), e);
+	case TRANSPORT_INET:
+		return wait_for_peer(m, sock_listen_inet(c->host, c->port, e), e);
+	case TRANSPORT_FD:
+		r = inherited_fd(c, e);
+		if (r >= 0 && !sock_check_listening(r, &no_socket))
+			return wait_for_peer(m, r, e);
+		m->main_fd = r;
+		break;
+	case TRANSPORT_EXEC:
+		r = run_command(m->streaming, &m->main_fd, e);
+		break;
+	case TRANSPORT_FILE:
+		r = file_open_ro(c->file, &m->main_fd, e);
+		if (!r)
+			r = xfer_seek(m->main_fd, c->offset, c->file, e);
+		break;
+	}
+	return r < 0 ? r : begin_to_read(m, e);
+}
+
+void streaming_undo(struct migration *m)
+{
+	struct streaming *st = m->streaming;
+
+	if (!st)
+		return;
+	if (st->running) {
+		xfer_cancel(st->cancel_fd);
+		pthread_join(st->thread, NULL);
+		st->running = false;
+		loop_work_cancel(m->vm->loop, &st->done);
+	}
+	if (st->child) {
+		struct err ignored;
+
+		close_fd(&m->main_fd);
+		xfer_cancel(st->cancel_fd);
+		xfer_wait_child(st->child, st->cancel_fd, st->what, &ignored);
+		st->child = 0;
+	}
+	/* What came before the offset is the operator's. */
+	if (st->created)
+		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset);
+	st->created = false;
+}
+
+void streaming_release(struct migration *m)
+{
+	struct streaming *st = m->streaming;
+
+	if (!st)
+		return;
+	streaming_undo(m);
+	close_fd(&st->cancel_fd);
+	free(TAKE_PTR(m->streaming));
+}
+
+void streaming_info(const struct migration *m, struct migration_info *out)
+{
+	const struct streaming *st = m->streaming;
+
+	if (!st)
+		return;
+	out->bytes = st->progress.bytes;
+	out->pages_normal = st->progress.pages_normal;
+	out->pages_zero = st->progress.pages_zero;
+	out->pages_left = st->progress.pages_left;
+}
