@@ -52,28 +52,108 @@ void ram_block_destroy(struct ram_block *b)
 	free(b);
 }
 
+bool ram_block_is_preserved(const struct ram_block *b)
+{
+	return b->fd >= 0 && b->share;
+}
+
+static void add_range(struct memmap *m, gpa_t gpa, uint64_t size, struct ram_block *b,
+		      uint64_t offset)
+{
+	m->ranges[m->nr_ranges++] =
+		(struct mem_range){ .gpa = gpa, .size = size, .block = b, .offset = offset };
+}
+
 void memmap_init(struct memmap *m, struct ram_block *ram)
 {
 	uint64_t low = MIN(ram->size, LAYOUT_LOW_RAM_MAX);
 
-	m->ram = ram;
-	m->ranges[0] = (struct mem_range){ .gpa = 0, .size = low, .block = ram, .offset = 0 };
-	m->nr_ranges = 1;
-	if (ram->size > low) {
-		m->ranges[1] = (struct mem_range){
-			.gpa = LAYOUT_HIGH_RAM,
-			.size = ram->size - low,
-			.block = ram,
-			.offset = low,
-		};
-		m->nr_ranges = 2;
-	}
+	*m = (struct memmap){ .ram = ram, .blocks = { ram }, .nr_blocks = 1 };
+	ram->in_guest = true;
+	ram->gpa = 0;
+	add_range(m, 0, low, ram, 0);
+	if (ram->size > low)
+		add_range(m, LAYOUT_HIGH_RAM, ram->size - low, ram, low);
 }
 
 void memmap_fini(struct memmap *m)
 {
-	ram_block_destroy(m->ram);
+	for (unsigned int i = 0; i < m->nr_blocks; i++)
+		ram_block_destroy(m->blocks[i]);
 	*m = (struct memmap){ 0 };
+}
+
+int memmap_add_unused_block(struct memmap *m, struct ram_block *b, struct err *e)
+{
+	if (memmap_find_block(m, b->name))
+		return err_set(e, EEXIST, "two RAM blocks have the name '%s'", b->name);
+	if (m->nr_blocks == RAM_MAX_BLOCKS)
+		return err_set(e, E2BIG, "RAM block '%s' is one too many: %d are possible", b->name,
+			       RAM_MAX_BLOCKS);
+	b->in_guest = false;
+	m->blocks[m->nr_blocks++] = b;
+	return 0;
+}
+
+int memmap_add_block(struct memmap *m, struct ram_block *b, gpa_t gpa, struct err *e)
+{
+	const struct memmap old = *m;
+	gpa_t end = gpa + b->size;
+	bool placed = false;
+	int r;
+
+	if (gpa % 4096 || end <= gpa)
+		return err_set(e, EINVAL, "RAM block '%s' of %llu bytes cannot be at %#llx",
+			       b->name, (unsigned long long)b->size, (unsigned long long)gpa);
+	/* One for the block, and one for a range that it cuts in two. */
+	if (m->nr_ranges + 2 > MEM_MAX_RANGES)
+		return err_set(e, E2BIG, "guest memory is in too many pieces for RAM block '%s'",
+			       b->name);
+	r = memmap_add_unused_block(m, b, e);
+	if (r)
+		return r;
+	b->in_guest = true;
+	b->gpa = gpa;
+	m->nr_ranges = 0;
+	for (unsigned int i = 0; i < old.nr_ranges; i++) {
+		const struct mem_range *o = &old.ranges[i];
+		gpa_t o_end = o->gpa + o->size;
+
+		if (o->gpa < gpa)
+			add_range(m, o->gpa, MIN(o_end, gpa) - o->gpa, o->block, o->offset);
+		if (!placed && o_end > gpa) {
+			add_range(m, gpa, b->size, b, 0);
+			placed = true;
+		}
+		if (o_end > end) {
+			gpa_t from = MAX(o->gpa, end);
+
+			add_range(m, from, o_end - from, o->block, o->offset + (from - o->gpa));
+		}
+	}
+	if (!placed)
+		add_range(m, gpa, b->size, b, 0);
+	return 0;
+}
+
+struct ram_block *memmap_find_block(const struct memmap *m, const char *name)
+{
+	for (unsigned int i = 0; i < m->nr_blocks; i++)
+		if (!strcmp(m->blocks[i]->name, name))
+			return m->blocks[i];
+	return NULL;
+}
+
+struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev)
+{
+	unsigned int i = 0;
+
+	while (prev && i < m->nr_blocks && m->blocks[i++] != prev)
+		;
+	for (; i < m->nr_blocks; i++)
+		if (m->blocks[i]->in_guest)
+			return m->blocks[i];
+	return NULL;
 }
 
 void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)

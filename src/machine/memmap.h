@@ -12,6 +12,11 @@
 
 #define RAM_BLOCK_NAME_MAX 64
 
+enum {
+	RAM_MAX_BLOCKS = 16, /* of a machine: main RAM, backends, tables   */
+	MEM_MAX_RANGES = 32,
+};
+
 enum ram_backend {
 	RAM_BACKEND_MEMFD,
 	RAM_BACKEND_FILE,
@@ -28,7 +33,10 @@ struct ram_block {
 	char path[4096];               /* [c] RAM_BACKEND_FILE: its mem-path, else empty  */
 	bool share;                    /* [c] mapped shared: other processes see the RAM  */
 	bool fresh;                    /* [m] nobody has written to it: all zero          */
-	int fd;                        /* [c] owned                                       */
+	bool readonly;                 /* [c] the guest cannot write it; the host can     */
+	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
+	gpa_t gpa;                     /* [c] of its start, if in_guest                   */
+	int fd;                        /* [c] owned; -1: memory without a descriptor      */
 	uint8_t *host;                 /* [c] owned mapping of @size bytes                */
 };
 
@@ -40,9 +48,12 @@ struct mem_range {
 	uint64_t offset;         /* in the block */
 };
 
+/* All members [c] once the machine is built. */
 struct memmap {
-	struct ram_block *ram;      /* main RAM, owned        */
-	struct mem_range ranges[2]; /* below and above 4 GiB  */
+	struct ram_block *ram;                    /* main RAM, one of @blocks             */
+	struct ram_block *blocks[RAM_MAX_BLOCKS]; /* owned; names are distinct            */
+	unsigned int nr_blocks;
+	struct mem_range ranges[MEM_MAX_RANGES]; /* ascending, without overlap           */
 	unsigned int nr_ranges;
 };
 
@@ -55,10 +66,30 @@ int ram_block_create(struct ram_block **out, const char *name, uint64_t size,
 		     enum ram_backend backend, const char *path, bool share, int fd, struct err *e);
 void ram_block_destroy(struct ram_block *b);
 
+/* Whether an update can leave the block where it is: by its descriptor, shared. */
+bool ram_block_is_preserved(const struct ram_block *b);
+
 /* Lays main RAM out around the hole below 4 GiB; takes ownership of @ram. */
 void memmap_init(struct memmap *m, struct ram_block *ram);
-/* Destroys the RAM block. No vCPU may run any more. */
+/* Destroys the blocks. No vCPU may run any more. */
 void memmap_fini(struct memmap *m);
+
+/*
+ * Puts @b at [@gpa, @gpa + its size), page-aligned, on top of what the guest saw there.
+ * Before the machine is built. Takes ownership of @b on success; -EEXIST if a block has its
+ * name, -E2BIG, -EINVAL for an address it cannot be at.
+ */
+int memmap_add_block(struct memmap *m, struct ram_block *b, gpa_t gpa, struct err *e);
+/* Registers a block that the guest does not see. Otherwise as memmap_add_block(). */
+int memmap_add_unused_block(struct memmap *m, struct ram_block *b, struct err *e);
+
+/* The block of that name, or NULL. */
+struct ram_block *memmap_find_block(const struct memmap *m, const char *name);
+/*
+ * Walks the blocks the guest sees, main RAM first: the one after @prev, the first for NULL;
+ * NULL at the end. These are what an update must keep.
+ */
+struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev);
 
 /*
  * The host address of [gpa, gpa + len), or NULL unless all of it is RAM in one

@@ -21,6 +21,7 @@ static int add_memory(struct vm *vm, struct err *e)
 		const struct mem_range *r = &vm->mem.ranges[i];
 		struct kvm_userspace_memory_region region = {
 			.slot = i,
+			.flags = r->block->readonly ? KVM_MEM_READONLY : 0,
 			.guest_phys_addr = r->gpa,
 			.memory_size = r->size,
 			.userspace_addr = (uintptr_t)(r->block->host + r->offset),
@@ -97,7 +98,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	iobus_init(&vm->pio);
 	iobus_init(&vm->mmio);
 	loop_work_init(&vm->request_work, serve_requests, vm);
-	memmap_init(&vm->mem, config->ram);
+	vm->mem = config->mem;
 	r = loop_create(&vm->loop, &vm->lock, e);
 	if (!r)
 		r = create_kvm(vm, e);
@@ -140,8 +141,7 @@ void vm_destroy(struct vm *vm)
 	free(vm->cpuid);
 	close_fd(&vm->vm_fd);
 	close_fd(&vm->kvm_fd);
-	if (vm->mem.ram)
-		memmap_fini(&vm->mem);
+	memmap_fini(&vm->mem);
 	loop_destroy(vm->loop);
 	pthread_mutex_unlock(&vm->lock);
 	pthread_mutex_destroy(&vm->lock);

@@ -83,13 +83,13 @@ struct vm {
 struct vm_config {
 	unsigned int nr_vcpus;
 	bool no_reboot;
-	struct ram_block *ram; /* main RAM; taken over on success */
+	struct memmap mem; /* guest RAM; its blocks are taken over on success */
 };
 
 /*
  * Builds a machine without devices: KVM objects, RAM, interrupt controllers and vCPUs.
  * Run state prelaunch. On success the caller, whose thread becomes the main loop's, holds
- * the machine lock and owns the result; config->ram stays the caller's on failure.
+ * the machine lock and owns the result; config->mem stays the caller's on failure.
  */
 int vm_create(struct vm **out, struct vm_config *config, struct err *e);
 /*

@@ -16,12 +16,17 @@
  */
 int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 {
+	const struct ram_block *b = NULL;
 	struct list *pos, *tmp;
-	int r;
+	int r = 0;
 
-	r = snapshot_add_ram(s, vm->mem.ram->name, vm->mem.ram->size, e);
-	if (!r)
-		s->rams[s->nr_rams - 1].host = vm->mem.ram->host;
+	while (!r && (b = memmap_next_block(&vm->mem, b))) {
+		r = snapshot_add_ram(s, b->name, b->size, e);
+		if (!r) {
+			s->rams[s->nr_rams - 1].gpa = b->gpa;
+			s->rams[s->nr_rams - 1].host = b->host;
+		}
+	}
 	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++) {
 		r = snapshot_add(s, vcpu_state_desc.name, i, &vcpu_state_desc, e);
 		if (!r)

@@ -119,8 +119,9 @@ static int choose_ram(const struct options *o, struct backend_option *out, struc
 }
 
 /* Preserved memory is found by its name; it is never made anew then. */
-static int create_ram(struct program *p, struct ram_block **out, struct err *e)
+static int create_ram(struct program *p, struct memmap *mem, struct err *e)
 {
+	struct ram_block *ram;
 	AUTO_CLOSE int fd = -1;
 	struct backend_option b;
 	int r;
@@ -138,11 +139,13 @@ static int create_ram(struct program *p, struct ram_block **out, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	r = ram_block_create(out, b.id, b.size, b.is_file ? RAM_BACKEND_FILE : RAM_BACKEND_MEMFD,
+	r = ram_block_create(&ram, b.id, b.size, b.is_file ? RAM_BACKEND_FILE : RAM_BACKEND_MEMFD,
 			     b.path, b.share, fd, e);
-	if (!r)
-		take_fd(&fd);
-	return r;
+	if (r)
+		return r;
+	take_fd(&fd);
+	memmap_init(mem, ram);
+	return 0;
 }
 
 static void quit_requested(void *opaque)
@@ -237,14 +240,14 @@ static int create_machine(struct program *p, struct err *e)
 	struct vm_config cfg = { .nr_vcpus = o->vcpus, .no_reboot = o->no_reboot };
 	int r;
 
-	r = create_ram(p, &cfg.ram, e);
+	r = create_ram(p, &cfg.mem, e);
 	if (r)
 		return r;
-	r = boot_open(&p->boot, &boot, cfg.ram->size, e);
+	r = boot_open(&p->boot, &boot, cfg.mem.ram->size, e);
 	if (!r)
 		r = vm_create(&p->vm, &cfg, e);
 	if (r) {
-		ram_block_destroy(cfg.ram);
+		memmap_fini(&cfg.mem);
 		return r;
 	}
 	p->vm->boot = boot_machine;

@@ -156,17 +156,21 @@ static bool at_work(const struct migration *m)
 
 size_t migration_blockers(const struct migration *m, char **out, size_t max)
 {
-	const struct ram_block *b = m->vm->mem.ram;
+	const struct ram_block *b = NULL;
 	size_t n = 0;
 
 	/* Private RAM goes into the stream where there is one. */
-	if (migration_mode_streams((enum migration_mode)m->params.mode) || b->share || n == max)
-		return n;
-	if (asprintf(&out[n],
-		     "Memory region %s is not compatible with CPR. share=on is required for "
-		     "memory-backend objects, and aux-ram-share=on is required.",
-		     b->name) >= 0)
-		n++;
+	if (migration_mode_streams((enum migration_mode)m->params.mode))
+		return 0;
+	while (n < max && (b = memmap_next_block(&m->vm->mem, b))) {
+		if (ram_block_is_preserved(b))
+			continue;
+		if (asprintf(&out[n],
+			     "Memory region %s is not compatible with CPR. share=on is required "
+			     "for memory-backend objects, and aux-ram-share=on is required.",
+			     b->name) >= 0)
+			n++;
+	}
 	return n;
 }
 
@@ -391,13 +395,22 @@ static json_t *list_sections(const struct snapshot *s)
 	return list;
 }
 
+static json_t *list_blocks(const struct vm *vm)
+{
+	const struct ram_block *b = NULL;
+	json_t *list = json_array();
+
+	while ((b = memmap_next_block(&vm->mem, b)))
+		json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "name", b->name, "size",
+						      (json_int_t)b->size, "share", b->share));
+	return list;
+}
+
 char *machine_config_text(const struct migration *m)
 {
 	const struct vm *vm = m->vm;
-	const struct ram_block *b = vm->mem.ram;
-	json_t *j = json_pack("{s:s, s:i, s:[{s:s, s:I, s:b}], s:o}", "machine",
-			      LAYOUT_MACHINE_TYPE, "vcpus", (int)vm->nr_vcpus, "ram", "name",
-			      b->name, "size", (json_int_t)b->size, "share", b->share, "sections",
+	json_t *j = json_pack("{s:s, s:i, s:o, s:o}", "machine", LAYOUT_MACHINE_TYPE, "vcpus",
+			      (int)vm->nr_vcpus, "ram", list_blocks(vm), "sections",
 			      list_sections(&m->snap));
 	char *text, uri[4200];
 
@@ -446,18 +459,44 @@ static int check_sections(json_t *theirs, json_t *ours, struct err *e)
 	return 0;
 }
 
+/* Both machines must have the same blocks of RAM; main RAM comes first. */
+static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
+{
+	const struct ram_block *b = NULL;
+	json_int_t size;
+	size_t n = 0;
+	char *name;
+
+	while ((b = memmap_next_block(&vm->mem, b))) {
+		json_t *block = json_array_get(theirs, n++);
+
+		if (!block)
+			return err_set(e, EINVAL, "this machine has RAM '%s', the old one has not",
+				       b->name);
+		if (json_unpack(block, "{s:s, s:I}", "name", &name, "size", &size))
+			return err_set(e, EPROTO, "the old side's list of RAM is incomplete");
+		if (strcmp(name, b->name) || (uint64_t)size != b->size)
+			return err_set(
+				e, EINVAL,
+				"the old machine's RAM is '%s' with %lld bytes, this one's '%s' with %llu",
+				name, (long long)size, b->name, (unsigned long long)b->size);
+	}
+	if (n < json_array_size(theirs))
+		return err_set(e, EINVAL, "the old machine has RAM '%s', this one has not",
+			       json_string_value(json_object_get(json_array_get(theirs, n), "name"))
+				       ?: "without a name");
+	return 0;
+}
+
 static int check_config(const struct vm *vm, json_t *j, json_t *ours, struct err *e)
 {
-	const struct ram_block *b = vm->mem.ram;
-	const char *machine, *ram_name;
-	json_int_t ram_size;
+	json_t *sections, *blocks;
+	const char *machine;
 	json_error_t why;
-	json_t *sections;
-	int vcpus, share;
+	int vcpus, r;
 
-	if (json_unpack_ex(j, &why, 0, "{s:s, s:i, s:[{s:s, s:I, s:b}], s:o}", "machine", &machine,
-			   "vcpus", &vcpus, "ram", "name", &ram_name, "size", &ram_size, "share",
-			   &share, "sections", &sections))
+	if (json_unpack_ex(j, &why, 0, "{s:s, s:i, s:o, s:o}", "machine", &machine, "vcpus", &vcpus,
+			   "ram", &blocks, "sections", &sections))
 		return err_set(e, EPROTO, "the old side's configuration is incomplete: %s",
 			       why.text);
 	if (strcmp(machine, LAYOUT_MACHINE_TYPE))
@@ -466,12 +505,8 @@ static int check_config(const struct vm *vm, json_t *j, json_t *ours, struct err
 	if (vcpus < 0 || (unsigned int)vcpus != vm->nr_vcpus)
 		return err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
 			       vcpus, vm->nr_vcpus, vcpus);
-	if (strcmp(ram_name, b->name) || (uint64_t)ram_size != b->size)
-		return err_set(
-			e, EINVAL,
-			"the old machine's RAM is '%s' with %lld bytes, this one's '%s' with %llu",
-			ram_name, (long long)ram_size, b->name, (unsigned long long)b->size);
-	return check_sections(sections, ours, e);
+	r = check_blocks(vm, blocks, e);
+	return r ? r : check_sections(sections, ours, e);
 }
 
 int machine_config_check(struct migration *m, const char *text, struct err *e)

@@ -23,8 +23,8 @@ static uint64_t soon(void)
 /* What goes to the new side; the descriptors in it are borrowed. */
 static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 {
-	const struct ram_block *b = m->vm->mem.ram;
-	int r;
+	const struct ram_block *b = NULL;
+	int r = 0;
 
 	cpr_state_init(s);
 	s->pid = getpid();
@@ -32,7 +32,8 @@ static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 	s->config = machine_config_text(m);
 	if (!s->config)
 		return err_set(e, ENOMEM, "no memory for the configuration");
-	r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
+	while (!r && (b = memmap_next_block(&m->vm->mem, b)))
+		r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
 	if (!r)
 		r = cpr_state_add_fd(s, OWNER_FD_NAME, 0, m->owner.fd, e);
 	if (r || m->mode != MODE_CPR_EXEC)
@@ -346,8 +347,11 @@ int outgoing_offer(struct migration *m, struct err *e)
 /* Descriptors the next image finds by their numbers. */
 static int keep_fds(struct migration *m, bool keep, struct err *e)
 {
-	int r = process_keep_fd(m->vm->mem.ram->fd, keep, e);
+	const struct ram_block *b = NULL;
+	int r = 0;
 
+	while (!r && (b = memmap_next_block(&m->vm->mem, b)))
+		r = process_keep_fd(b->fd, keep, e);
 	if (!r)
 		r = process_keep_fd(m->owner.fd, keep, e);
 	if (!r)

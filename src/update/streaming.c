@@ -60,9 +60,8 @@ static void mark_blocks(struct migration *m, bool loading)
 
 	s->ignore_shared = ignore;
 	for (size_t i = 0; i < s->nr_rams; i++) {
-		struct ram_block *b = m->vm->mem.ram;
+		struct ram_block *b = memmap_find_block(&m->vm->mem, s->rams[i].name);
 
-		s->rams[i].host = b->host;
 		s->rams[i].in_place = ignore && can_find_again(b);
 		s->rams[i].zeroed = loading && b->fresh;
 		/* Once a load has begun nobody knows what is in it. */
@@ -70,17 +69,11 @@ static void mark_blocks(struct migration *m, bool loading)
 	}
 }
 
-static const struct ram_block *block_of(const struct migration *m, const struct snapshot_ram *ram)
-{
-	(void)ram;
-	return m->vm->mem.ram;
-}
-
 static uint64_t next_data(void *opaque, const struct snapshot_ram *ram, uint64_t offset,
 			  uint64_t *end)
 {
 	const struct streaming *st = opaque;
-	const struct ram_block *b = block_of(st->m, ram);
+	const struct ram_block *b = memmap_find_block(&st->m->vm->mem, ram->name);
 
 	/* What a private mapping holds is not in its file. */
 	if (!b->share) {

@@ -272,7 +272,7 @@ static inline void fake_init(struct fake *f)
 	strcpy(f->ram.name, "ram0");
 	f->ram.size = 256 << 20;
 	f->ram.share = true;
-	f->vm.mem.ram = &f->ram;
+	memmap_init(&f->vm.mem, &f->ram);
 	f->migration.vm = &f->vm;
 	migration_params_init(&f->migration.params);
 	f->chr.capacity = SIZE_MAX;

@@ -346,6 +346,96 @@ static void large_ram_goes_around_the_hole(void **state)
 	assert_null(memmap_host_ptr(&m, LAYOUT_HIGH_RAM + 4096, 1));
 }
 
+/* Like fake_map(), for a block that is put on top. */
+static void fake_block(struct ram_block *b, const char *name, uint64_t size)
+{
+	*b = (struct ram_block){ .size = size,
+				 .host = (uint8_t *)(uintptr_t)0x200000000000,
+				 .fd = -1 };
+	strcpy(b->name, name);
+}
+
+static void a_block_on_top_cuts_the_range_below_in_two(void **state)
+{
+	struct ram_block b, top;
+	struct memmap m;
+	struct err e;
+
+	(void)state;
+	fake_map(&m, &b, LAYOUT_LOW_RAM_MAX + 4096);
+	fake_block(&top, "tables", 0x20000);
+	assert_int_equal(memmap_add_block(&m, &top, 0xe0000, &e), 0);
+	assert_true(top.in_guest && top.gpa == 0xe0000);
+	assert_int_equal(m.nr_ranges, 4);
+	for (unsigned int i = 1; i < m.nr_ranges; i++)
+		assert_true(m.ranges[i - 1].gpa + m.ranges[i - 1].size <= m.ranges[i].gpa);
+	assert_true(offset_of(&m, 0xdffff, 1) == 0xdffff);
+	assert_ptr_equal(memmap_host_ptr(&m, 0xe0000, 0x20000), top.host);
+	assert_ptr_equal(memmap_host_ptr(&m, 0xfffff, 1), top.host + 0x1ffff);
+	assert_null(memmap_host_ptr(&m, 0xdffff, 2));
+	assert_null(memmap_host_ptr(&m, 0xfffff, 2));
+	assert_true(offset_of(&m, 0x100000, 4096) == 0x100000);
+	assert_true(offset_of(&m, LAYOUT_HIGH_RAM, 4096) == LAYOUT_LOW_RAM_MAX);
+}
+
+static void a_block_on_top_may_cover_edges_and_whole_ranges(void **state)
+{
+	struct ram_block b, top[3];
+	struct memmap m;
+	struct err e;
+
+	(void)state;
+	fake_map(&m, &b, 0x100000);
+	fake_block(&top[0], "a", 0x1000);
+	fake_block(&top[1], "b", 0x2000);
+	fake_block(&top[2], "c", 0x1000);
+	assert_int_equal(memmap_add_block(&m, &top[0], 0, &e), 0);
+	assert_int_equal(m.nr_ranges, 2);
+	assert_int_equal(memmap_add_block(&m, &top[1], 0xff000, &e), 0);
+	assert_int_equal(m.nr_ranges, 3);
+	assert_int_equal(memmap_add_block(&m, &top[2], LAYOUT_HIGH_RAM, &e), 0);
+	assert_int_equal(m.nr_ranges, 4);
+	assert_ptr_equal(memmap_host_ptr(&m, 0, 0x1000), top[0].host);
+	assert_true(offset_of(&m, 0x1000, 0xfe000) == 0x1000);
+	assert_ptr_equal(memmap_host_ptr(&m, 0xff000, 0x2000), top[1].host);
+	assert_null(memmap_host_ptr(&m, 0x101000, 1));
+	assert_ptr_equal(memmap_host_ptr(&m, LAYOUT_HIGH_RAM, 0x1000), top[2].host);
+}
+
+static void blocks_are_found_by_names_which_are_distinct(void **state)
+{
+	struct ram_block b, seen, unused, again, many[RAM_MAX_BLOCKS];
+	struct memmap m;
+	struct err e;
+
+	(void)state;
+	fake_map(&m, &b, 0x100000);
+	strcpy(b.name, "ram0");
+	fake_block(&unused, "unused", 0x1000);
+	fake_block(&seen, "seen", 0x1000);
+	fake_block(&again, "ram0", 0x1000);
+	assert_int_equal(memmap_add_unused_block(&m, &unused, &e), 0);
+	assert_int_equal(memmap_add_block(&m, &seen, 0xe0000, &e), 0);
+	assert_int_equal(memmap_add_block(&m, &again, 0xf0000, &e), -EEXIST);
+	assert_string_equal(e.msg, "two RAM blocks have the name 'ram0'");
+	assert_int_equal(m.nr_ranges, 3);
+	assert_ptr_equal(memmap_find_block(&m, "unused"), &unused);
+	assert_null(memmap_find_block(&m, "nothing"));
+	/* An update keeps what the guest sees, nothing else. */
+	assert_ptr_equal(memmap_next_block(&m, NULL), &b);
+	assert_ptr_equal(memmap_next_block(&m, &b), &seen);
+	assert_null(memmap_next_block(&m, &seen));
+	fake_block(&again, "odd", 0x1000);
+	assert_int_equal(memmap_add_block(&m, &again, 0xe0001, &e), -EINVAL);
+	assert_int_equal(memmap_add_block(&m, &again, -UINT64_C(0x1000), &e), -EINVAL);
+	for (unsigned int i = 0; m.nr_blocks < RAM_MAX_BLOCKS; i++) {
+		fake_block(&many[i], "x", 0x1000);
+		many[i].name[1] = (char)('a' + i);
+		assert_int_equal(memmap_add_unused_block(&m, &many[i], &e), 0);
+	}
+	assert_int_equal(memmap_add_unused_block(&m, &again, &e), -E2BIG);
+}
+
 static void a_range_that_wraps_around_is_not_ram(void **state)
 {
 	struct ram_block b;
@@ -590,13 +680,14 @@ static void the_list_of_state_is_vcpus_then_devices_in_order(void **state)
 	} want[] = { { "cpu", 0 },  { "apic", 0 }, { "cpu", 1 },
 		     { "apic", 1 }, { "toy", 0 },  { "toy", 1 } };
 	struct ram_block ram = { .name = "ram0", .size = 1 << 21 };
-	struct vm vm = { .nr_vcpus = 2, .mem = { .ram = &ram } };
+	struct vm vm = { .nr_vcpus = 2 };
 	struct device mute = { 0 };
 	struct toy toys[2] = { 0 };
 	struct snapshot s;
 	struct err e;
 
 	(void)state;
+	memmap_init(&vm.mem, &ram);
 	list_init(&vm.devices);
 	device_add(&vm, &toys[0].dev, &toy_class);
 	device_add(&vm, &mute, &mute_class);
@@ -628,6 +719,9 @@ int main(void)
 		cmocka_unit_test(run_state_names_are_qemus_and_parse_back),
 		cmocka_unit_test(small_ram_is_one_range_from_zero),
 		cmocka_unit_test(large_ram_goes_around_the_hole),
+		cmocka_unit_test(a_block_on_top_cuts_the_range_below_in_two),
+		cmocka_unit_test(a_block_on_top_may_cover_edges_and_whole_ranges),
+		cmocka_unit_test(blocks_are_found_by_names_which_are_distinct),
 		cmocka_unit_test(a_range_that_wraps_around_is_not_ram),
 		cmocka_unit_test(copies_stay_within_ram),
 		cmocka_unit_test(a_ram_block_is_named_sealed_and_mapped),
