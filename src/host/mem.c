@@ -3,46 +3,168 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "host/mem.h"
 
-int mem_create_memfd(const char *name, uint64_t size, struct err *e)
-{
-	AUTO_CLOSE int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+#define SMALL_PAGE UINT64_C(4096)
 
+int mem_create_memfd_with(const char *name, uint64_t size, bool seal, bool hugetlb,
+			  uint64_t page_size, struct err *e)
+{
+	unsigned int flags = MFD_CLOEXEC | (seal ? MFD_ALLOW_SEALING : 0);
+	AUTO_CLOSE int fd = -1;
+
+	if (page_size & (page_size - 1))
+		return err_set(e, EINVAL, "huge pages of %llu bytes: the size is no power of 2",
+			       (unsigned long long)page_size);
+	if (hugetlb)
+		flags |= MFD_HUGETLB;
+	if (hugetlb && page_size)
+		flags |= (unsigned int)__builtin_ctzll(page_size) << MFD_HUGE_SHIFT;
+	fd = memfd_create(name, flags);
+	if (fd < 0 && hugetlb && page_size && (errno == ENODEV || errno == EINVAL))
+		return err_set(e, ENODEV, "this host has no huge pages of %llu bytes",
+			       (unsigned long long)page_size);
 	if (fd < 0)
 		return err_set_errno(e, "cannot create shared memory '%s'", name);
+	if (hugetlb && size % mem_page_size(fd))
+		return err_set(e, EINVAL,
+			       "memory size 0x%llx must be a multiple of the page size 0x%llx",
+			       (unsigned long long)size, (unsigned long long)mem_page_size(fd));
 	if (ftruncate(fd, (off_t)size) < 0)
 		return err_set_errno(e, "cannot give shared memory '%s' %llu bytes", name,
 				     (unsigned long long)size);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	if (seal && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return err_set_errno(e, "cannot seal shared memory '%s'", name);
 	return take_fd(&fd);
 }
 
-int mem_open_file(const char *path, uint64_t size, struct err *e)
+int mem_create_memfd(const char *name, uint64_t size, struct err *e)
 {
-	AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+	return mem_create_memfd_with(name, size, true, false, 0, e);
+}
+
+int mem_create_shm(uint64_t size, struct err *e)
+{
+	AUTO_CLOSE int fd = -1;
+	uint64_t number;
+	char name[48];
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return err_set_errno(e, "cannot choose a name for shared memory");
+	snprintf(name, sizeof(name), "/baton-%d-%016llx", getpid(), (unsigned long long)number);
+	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set_errno(e, "cannot create POSIX shared memory");
+	shm_unlink(name);
+	if (ftruncate(fd, (off_t)size) < 0)
+		return err_set_errno(e, "cannot give POSIX shared memory %llu bytes",
+				     (unsigned long long)size);
+	return take_fd(&fd);
+}
+
+/* A file without a name in directory @path, for file systems without O_TMPFILE too. */
+static int open_unlinked(const char *path)
+{
+	char name[4200];
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_TMPFILE, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd;
+	snprintf(name, sizeof(name), "%s/baton-ram.XXXXXX", path);
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
+static int open_path(const char *path, bool readonly, bool *created)
+{
+	int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+
+	*created = false;
+	if (fd < 0 && errno == EISDIR)
+		return open_unlinked(path);
+	if (fd >= 0 || errno != ENOENT || readonly)
+		return fd;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+	*created = fd >= 0;
+	return fd;
+}
+
+static int size_file(int fd, const char *path, uint64_t size, bool readonly, struct err *e)
+{
+	uint64_t page = mem_page_size(fd);
 	struct stat st;
 
-	if (fd < 0 && errno == EISDIR)
-		fd = open(path, O_RDWR | O_CLOEXEC | O_TMPFILE, 0600);
-	if (fd < 0)
-		return err_set_errno(e, "can't open backing store %s for guest RAM", path);
 	if (fstat(fd, &st) < 0)
 		return err_set_errno(e, "cannot examine %s", path);
-	if (S_ISREG(st.st_mode) && st.st_size == 0 && ftruncate(fd, (off_t)size) < 0)
-		return err_set_errno(e, "cannot give %s %llu bytes", path,
-				     (unsigned long long)size);
-	if (S_ISREG(st.st_mode) && st.st_size > 0 && (uint64_t)st.st_size < size)
-		return err_set(e, EINVAL,
-			       "backing store %s has %lld bytes, the memory backend wants %llu",
-			       path, (long long)st.st_size, (unsigned long long)size);
+	if (S_ISDIR(st.st_mode))
+		return err_set(e, EISDIR, "%s is a directory, which cannot be read-only memory",
+			       path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s is no regular file", path);
+	if (page > SMALL_PAGE && size % page)
+		return err_set(
+			e, EINVAL,
+			"memory size 0x%llx must be a multiple of the page size 0x%llx of %s",
+			(unsigned long long)size, (unsigned long long)page, path);
+	if (st.st_size == 0 && !readonly) {
+		if (ftruncate(fd, (off_t)size) < 0)
+			return err_set_errno(e, "cannot give %s %llu bytes", path,
+					     (unsigned long long)size);
+		return 0;
+	}
+	if ((uint64_t)st.st_size < size)
+		return err_set(
+			e, EINVAL,
+			"backing store size 0x%llx of %s does not match 'size' option 0x%llx",
+			(unsigned long long)st.st_size, path, (unsigned long long)size);
+	return 0;
+}
+
+int mem_open_file(const char *path, uint64_t size, bool readonly, bool *created, struct err *e)
+{
+	AUTO_CLOSE int fd = -1;
+	bool made;
+	int r;
+
+	fd = open_path(path, readonly, &made);
+	if (fd < 0)
+		return err_set_errno(e, "can't open backing store %s for guest RAM", path);
+	r = size_file(fd, path, size, readonly, e);
+	if (r && made)
+		unlink(path);
+	if (r)
+		return r;
+	*created = made;
 	return take_fd(&fd);
+}
+
+bool mem_is_file(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return path[0] && !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+uint64_t mem_page_size(int fd)
+{
+	struct statfs fs;
+
+	if (fd >= 0 && !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC)
+		return (uint64_t)fs.f_bsize;
+	return SMALL_PAGE;
 }
 
 int mem_check_size(int fd, uint64_t size, const char *what, struct err *e)
@@ -72,6 +194,91 @@ int mem_map(int fd, uint64_t size, bool share, void **out, struct err *e)
 	return 0;
 }
 
+/* An address range of @m->size bytes, aligned, that nothing else can take meanwhile. */
+static void *reserve_addresses(const struct mem_mapping *m)
+{
+	uint64_t align = MAX(m->align, SMALL_PAGE);
+	uint8_t *p = mmap(NULL, m->size + align, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t before, after;
+
+	if (p == MAP_FAILED)
+		return p;
+	before = align_up((uintptr_t)p, align) - (uintptr_t)p;
+	after = align - before;
+	if (before)
+		munmap(p, before);
+	if (after)
+		munmap(p + before + m->size, after);
+	return p + before;
+}
+
+int mem_map_ram(const struct mem_mapping *m, void **out, struct err *e)
+{
+	int flags = MAP_FIXED | (m->share ? MAP_SHARED : MAP_PRIVATE) |
+		    (m->reserve ? 0 : MAP_NORESERVE) | (m->fd < 0 ? MAP_ANONYMOUS : 0);
+	uint64_t page = mem_page_size(m->fd);
+	void *p = reserve_addresses(m), *at = p;
+
+	if (p != MAP_FAILED)
+		p = mmap(at, m->size, PROT_READ | (m->readonly ? 0 : PROT_WRITE), flags, m->fd,
+			 (off_t)m->offset);
+	if (p == MAP_FAILED) {
+		err_set_errno(e, "cannot map %llu bytes of memory", (unsigned long long)m->size);
+		if (at != MAP_FAILED)
+			munmap(at, m->size);
+		if (e->code == ENOMEM && page > SMALL_PAGE)
+			err_set(e, ENOMEM,
+				"the host has not %llu huge pages of %llu kB free; "
+				"/sys/kernel/mm/hugepages has their number",
+				(unsigned long long)(m->size / page),
+				(unsigned long long)(page / KIB));
+		return -e->code;
+	}
+	madvise(p, m->size, m->dump ? MADV_DODUMP : MADV_DONTDUMP);
+	/* Guest memory has no place in our child processes. */
+	madvise(p, m->size, MADV_DONTFORK);
+	if (m->merge)
+		madvise(p, m->size, MADV_MERGEABLE);
+	*out = p;
+	return 0;
+}
+
+int mem_populate(void *p, uint64_t size, struct err *e)
+{
+	if (!madvise(p, size, MADV_POPULATE_WRITE))
+		return 0;
+	switch (errno) {
+	case ENOMEM:
+		return err_set(e, ENOMEM,
+			       "prealloc: the host has not enough memory for all %llu bytes",
+			       (unsigned long long)size);
+	case EFAULT:
+		return err_set(
+			e, EFAULT,
+			"prealloc: touching the memory would raise SIGBUS: its file system or "
+			"the host's pool of huge pages has not %llu bytes",
+			(unsigned long long)size);
+	case EHWPOISON:
+		return err_set(e, EHWPOISON, "prealloc: the host's memory has a hardware error");
+	case EINVAL:
+		return err_set(e, ENOTSUP,
+			       "prealloc: the host's kernel cannot populate memory "
+			       "(Linux 5.14 or later can)");
+	default:
+		return err_set_errno(e, "prealloc: cannot populate %llu bytes of memory",
+				     (unsigned long long)size);
+	}
+}
+
+int mem_discard(void *p, uint64_t size, struct err *e)
+{
+	if (madvise(p, size, MADV_REMOVE))
+		return err_set_errno(e, "cannot discard %llu bytes of memory",
+				     (unsigned long long)size);
+	return 0;
+}
+
 void mem_unmap(void *p, uint64_t size)
 {
 	munmap(p, size);
@@ -93,13 +300,6 @@ uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end)
 	}
 	*end = MIN((uint64_t)hole, size);
 	return MIN((uint64_t)data, size);
-}
-
-bool mem_is_at(int fd, const char *path)
-{
-	struct stat a, b;
-
-	return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 uint64_t mem_guest_max(void)

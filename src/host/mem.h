@@ -15,29 +15,61 @@
  * by the caller.
  */
 int mem_create_memfd(const char *name, uint64_t size, struct err *e);
+/*
+ * Likewise, sealed only if @seal, of huge pages if @hugetlb: of @page_size bytes, or of the
+ * host's usual size if that is 0.
+ */
+int mem_create_memfd_with(const char *name, uint64_t size, bool seal, bool hugetlb,
+			  uint64_t page_size, struct err *e);
+/* A new POSIX shared memory object of @size zero bytes that has no name any more. */
+int mem_create_shm(uint64_t size, struct err *e);
 
 /*
  * Opens @path (created with mode 0600 if missing; a directory gets an unlinked
  * file in it) and makes sure that it has @size bytes: an empty file is grown, a
- * smaller one is refused. Returns the descriptor.
+ * smaller one is refused. @readonly: it must be there and long enough, and the descriptor
+ * is for reading. Returns the descriptor; *@created: the file was missing. After a failure
+ * it is missing again.
  */
-int mem_open_file(const char *path, uint64_t size, struct err *e);
+int mem_open_file(const char *path, uint64_t size, bool readonly, bool *created, struct err *e);
+/* True if @path is now the name of the file that @fd is. */
+bool mem_is_file(int fd, const char *path);
 
 /* Fails unless @fd has at least @size bytes. @what names it in the message. */
 int mem_check_size(int fd, uint64_t size, const char *what, struct err *e);
+/* Bytes of a page of @fd's memory: more than 4096 on hugetlbfs. -1: of anonymous memory. */
+uint64_t mem_page_size(int fd);
 
 /* Maps [0, size) of @fd for reading and writing. mem_unmap() undoes it. */
 int mem_map(int fd, uint64_t size, bool share, void **out, struct err *e);
 void mem_unmap(void *p, uint64_t size);
+
+/* How guest RAM is mapped. */
+struct mem_mapping {
+	int fd; /* -1: private anonymous memory */
+	uint64_t offset;
+	uint64_t size;
+	uint64_t align; /* of the host address: 0 or a power of 2 */
+	bool share;
+	bool readonly;
+	bool reserve; /* account for all of it now, so that touching it cannot fail later */
+	bool merge;   /* may be merged with equal pages (KSM)              */
+	bool dump;    /* part of core dumps                                */
+};
+
+/* As mem_map(). -ENOMEM names huge pages where they are what is short. */
+int mem_map_ram(const struct mem_mapping *how, void **out, struct err *e);
+
+/* Gives every page its memory now. -ENOMEM, -EFAULT: what a touch by the guest would have met. */
+int mem_populate(void *p, uint64_t size, struct err *e);
+/* Gives the memory back, contents lost, also in the file. Fails where that cannot be done. */
+int mem_discard(void *p, uint64_t size, struct err *e);
 
 /*
  * The first byte at or after @offset of the @size bytes of @fd that was ever written, and
  * in *@end where that run of bytes ends; @size if there is none. Looks at no page.
  */
 uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end);
-
-/* Whether @path still names the file that @fd has open. */
-bool mem_is_at(int fd, const char *path);
 
 /*
  * The largest guest RAM this host can address, bytes: what its processors' physical

@@ -1,61 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest RAM: its blocks, their memory on the host, and where the guest sees them. */
+/* Guest RAM: the blocks it consists of, and where the guest sees them. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "host/mem.h"
 #include "machine/memmap.h"
-
-int ram_block_create(struct ram_block **out, const char *name, uint64_t size,
-		     enum ram_backend backend, const char *path, bool share, int fd, struct err *e)
-{
-	struct ram_block *b = calloc(1, sizeof(*b));
-	AUTO_CLOSE int own = -1;
-	void *host;
-	int r;
-
-	if (!b)
-		return err_set(e, ENOMEM, "no memory for RAM block '%s'", name);
-	snprintf(b->name, sizeof(b->name), "%s", name);
-	snprintf(b->path, sizeof(b->path), "%s", path ? path : "");
-	b->size = size;
-	b->backend = backend;
-	b->share = share;
-	if (fd >= 0)
-		r = mem_check_size(fd, size, name, e);
-	else if (backend == RAM_BACKEND_FILE)
-		r = own = mem_open_file(path, size, e);
-	else
-		r = own = mem_create_memfd(name, size, e);
-	if (r >= 0)
-		r = mem_map(fd >= 0 ? fd : own, size, share, &host, e);
-	if (r < 0) {
-		free(b);
-		return err_prefix(e, "RAM block '%s'", name);
-	}
-	b->host = host;
-	b->fresh = fd < 0 && backend == RAM_BACKEND_MEMFD;
-	b->fd = fd >= 0 ? fd : take_fd(&own);
-	*out = b;
-	return 0;
-}
-
-void ram_block_destroy(struct ram_block *b)
-{
-	if (!b)
-		return;
-	mem_unmap(b->host, b->size);
-	close_fd(&b->fd);
-	free(b);
-}
-
-bool ram_block_is_preserved(const struct ram_block *b)
-{
-	return b->fd >= 0 && b->share;
-}
 
 static void add_range(struct memmap *m, gpa_t gpa, uint64_t size, struct ram_block *b,
 		      uint64_t offset)
@@ -74,6 +27,18 @@ void memmap_init(struct memmap *m, struct ram_block *ram)
 	add_range(m, 0, low, ram, 0);
 	if (ram->size > low)
 		add_range(m, LAYOUT_HIGH_RAM, ram->size - low, ram, low);
+}
+
+void memmap_discard(struct memmap *m)
+{
+	struct err e;
+
+	for (unsigned int i = 0; i < m->nr_blocks; i++) {
+		const struct ram_block *b = m->blocks[i];
+
+		if (b->options.discard_data && b->share && mem_discard(b->host, b->size, &e))
+			log_warn("RAM block '%s': %s", b->name, e.msg);
+	}
 }
 
 void memmap_fini(struct memmap *m)
@@ -144,14 +109,27 @@ struct ram_block *memmap_find_block(const struct memmap *m, const char *name)
 	return NULL;
 }
 
-struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev)
+static unsigned int index_after(const struct memmap *m, const struct ram_block *prev)
 {
 	unsigned int i = 0;
 
 	while (prev && i < m->nr_blocks && m->blocks[i++] != prev)
 		;
-	for (; i < m->nr_blocks; i++)
+	return i;
+}
+
+struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev)
+{
+	for (unsigned int i = index_after(m, prev); i < m->nr_blocks; i++)
 		if (m->blocks[i]->in_guest)
+			return m->blocks[i];
+	return NULL;
+}
+
+struct ram_block *memmap_next_backend(const struct memmap *m, const struct ram_block *prev)
+{
+	for (unsigned int i = index_after(m, prev); i < m->nr_blocks; i++)
+		if (m->blocks[i]->is_backend)
 			return m->blocks[i];
 	return NULL;
 }

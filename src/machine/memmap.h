@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest RAM: its blocks, their memory on the host, and where the guest sees them. */
+/* Guest RAM: the blocks it consists of, and where the guest sees them. */
 #ifndef MACHINE_MEMMAP_H
 #define MACHINE_MEMMAP_H
 
@@ -9,35 +9,11 @@
 
 #include "base/err.h"
 #include "machine/layout.h"
-
-#define RAM_BLOCK_NAME_MAX 64
+#include "machine/ram_block.h"
 
 enum {
 	RAM_MAX_BLOCKS = 16, /* of a machine: main RAM, backends, tables   */
 	MEM_MAX_RANGES = 32,
-};
-
-enum ram_backend {
-	RAM_BACKEND_MEMFD,
-	RAM_BACKEND_FILE,
-};
-
-/*
- * One piece of guest memory that has a name and is preserved by it. The
- * descriptor is what survives an update; the mapping is made anew.
- */
-struct ram_block {
-	char name[RAM_BLOCK_NAME_MAX]; /* [c] backend id, or pc.ram                       */
-	uint64_t size;                 /* [c] bytes, multiple of 4096                     */
-	enum ram_backend backend;      /* [c]                                             */
-	char path[4096];               /* [c] RAM_BACKEND_FILE: its mem-path, else empty  */
-	bool share;                    /* [c] mapped shared: other processes see the RAM  */
-	bool fresh;                    /* [m] nobody has written to it: all zero          */
-	bool readonly;                 /* [c] the guest cannot write it; the host can     */
-	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
-	gpa_t gpa;                     /* [c] of its start, if in_guest                   */
-	int fd;                        /* [c] owned; -1: memory without a descriptor      */
-	uint8_t *host;                 /* [c] owned mapping of @size bytes                */
 };
 
 /* A run of guest-physical addresses backed by a part of a block. */
@@ -57,20 +33,10 @@ struct memmap {
 	unsigned int nr_ranges;
 };
 
-/*
- * Creates a block: makes (memfd) or opens (file) its memory, or takes @fd if it
- * is >= 0 (preserved memory, ownership moves on success), checks the size and
- * maps it. @out is owned by the caller; ram_block_destroy() unmaps and closes.
- */
-int ram_block_create(struct ram_block **out, const char *name, uint64_t size,
-		     enum ram_backend backend, const char *path, bool share, int fd, struct err *e);
-void ram_block_destroy(struct ram_block *b);
-
-/* Whether an update can leave the block where it is: by its descriptor, shared. */
-bool ram_block_is_preserved(const struct ram_block *b);
-
 /* Lays main RAM out around the hole below 4 GiB; takes ownership of @ram. */
 void memmap_init(struct memmap *m, struct ram_block *ram);
+/* Drops the contents of blocks with discard-data=on, files included. The guest has ended. */
+void memmap_discard(struct memmap *m);
 /* Destroys the blocks. No vCPU may run any more. */
 void memmap_fini(struct memmap *m);
 
@@ -90,6 +56,11 @@ struct ram_block *memmap_find_block(const struct memmap *m, const char *name);
  * NULL at the end. These are what an update must keep.
  */
 struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev);
+/*
+ * Walks the memory backends in the same way, those that the guest does not see included.
+ * What query-memdev lists; plain -m counts as one, 'pc.ram'. Any thread.
+ */
+struct ram_block *memmap_next_backend(const struct memmap *m, const struct ram_block *prev);
 
 /*
  * The host address of [gpa, gpa + len), or NULL unless all of it is RAM in one

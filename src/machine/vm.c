@@ -130,10 +130,21 @@ void vm_destroy_devices(struct vm *vm)
 	}
 }
 
+/* Neither before its first instruction nor while an update has it, or has had it. */
+static bool guest_has_ended(const struct vm *vm)
+{
+	return !vm->foreign &&
+	       (vm->runstate == RUNSTATE_RUNNING || vm->runstate == RUNSTATE_PAUSED ||
+		vm->runstate == RUNSTATE_SHUTDOWN || vm->runstate == RUNSTATE_INTERNAL_ERROR);
+}
+
 void vm_destroy(struct vm *vm)
 {
+	bool ended;
+
 	if (!vm)
 		return;
+	ended = guest_has_ended(vm);
 	vm_destroy_devices(vm);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_destroy(vm->vcpus[i]);
@@ -141,6 +152,8 @@ void vm_destroy(struct vm *vm)
 	free(vm->cpuid);
 	close_fd(&vm->vm_fd);
 	close_fd(&vm->kvm_fd);
+	if (ended)
+		memmap_discard(&vm->mem);
 	memmap_fini(&vm->mem);
 	loop_destroy(vm->loop);
 	pthread_mutex_unlock(&vm->lock);

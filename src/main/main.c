@@ -14,15 +14,13 @@
 #include "dev/pc/pc.h"
 #include "host/chardev.h"
 #include "host/hostid.h"
-#include "host/mem.h"
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/vm.h"
 #include "main/options.h"
+#include "main/ram.h"
 #include "update/migration.h"
 #include "update/wire.h"
-
-#define DEFAULT_RAM_BYTES (128 * MIB)
 
 enum {
 	MAX_CHARDEVS = LAYOUT_NR_SERIAL + 2 * OPTIONS_MAX_MONITORS
@@ -63,89 +61,6 @@ static int receive_guest(struct program *p, struct err *e)
 	r = migration_recv_cpr(&p->opt.cpr_channel, &p->cpr, &p->cpr_sock, e);
 	p->has_cpr = !r;
 	return r;
-}
-
-static const struct backend_option *find_backend(const struct options *o, const char *id)
-{
-	for (unsigned int i = 0; i < o->nr_objects; i++)
-		if (!strcmp(o->objects[i].id, id))
-			return &o->objects[i];
-	return NULL;
-}
-
-static int check_ram_size(uint64_t size, struct err *e)
-{
-	uint64_t max = mem_guest_max();
-
-	if (size < LAYOUT_RAM_MIN || size % 4096)
-		return err_set(
-			e, EINVAL,
-			"RAM of %llu bytes: it must be at least 2 MiB and a multiple of 4096",
-			(unsigned long long)size);
-	if (size > max)
-		return err_set(e, EINVAL,
-			       "RAM of %llu bytes is beyond this host, which can give a guest %llu",
-			       (unsigned long long)size, (unsigned long long)max);
-	return 0;
-}
-
-/* Which memory is main RAM, from -machine, -object and -m; a plain -m is a sealed memfd. */
-static int choose_ram(const struct options *o, struct backend_option *out, struct err *e)
-{
-	const struct backend_option *b;
-
-	if (!o->memory_backend) {
-		for (unsigned int i = 0; i < o->nr_objects; i++)
-			log_warn("memory backend '%s' is not used, guest RAM is 'pc.ram'; is "
-				 "-machine memory-backend=%s missing?",
-				 o->objects[i].id, o->objects[i].id);
-		*out = (struct backend_option){
-			.id = "pc.ram",
-			.size = o->ram_size ? o->ram_size : DEFAULT_RAM_BYTES,
-			.share = o->aux_ram_share != OPTION_OFF,
-		};
-		return check_ram_size(out->size, e);
-	}
-	b = find_backend(o, o->memory_backend);
-	if (!b)
-		return err_set(e, EINVAL, "Memory backend '%s' not found", o->memory_backend);
-	if (o->ram_size && o->ram_size != b->size)
-		return err_set(e, EINVAL,
-			       "Machine memory size does not match the size of the memory backend: "
-			       "%llu and %llu bytes",
-			       (unsigned long long)o->ram_size, (unsigned long long)b->size);
-	*out = *b;
-	return check_ram_size(out->size, e);
-}
-
-/* Preserved memory is found by its name; it is never made anew then. */
-static int create_ram(struct program *p, struct memmap *mem, struct err *e)
-{
-	struct ram_block *ram;
-	AUTO_CLOSE int fd = -1;
-	struct backend_option b;
-	int r;
-
-	r = choose_ram(&p->opt, &b, e);
-	if (r)
-		return r;
-	if (p->has_cpr) {
-		if (cpr_state_find_fd(&p->cpr, b.id, 0) < 0)
-			return err_set(
-				e, EINVAL,
-				"the old machine has no RAM block '%s': -machine memory-backend= must name the same backend",
-				b.id);
-		r = fd = cpr_state_dup_fd(&p->cpr, b.id, 0, e);
-		if (r < 0)
-			return r;
-	}
-	r = ram_block_create(&ram, b.id, b.size, b.is_file ? RAM_BACKEND_FILE : RAM_BACKEND_MEMFD,
-			     b.path, b.share, fd, e);
-	if (r)
-		return r;
-	take_fd(&fd);
-	memmap_init(mem, ram);
-	return 0;
 }
 
 static void quit_requested(void *opaque)
@@ -240,7 +155,7 @@ static int create_machine(struct program *p, struct err *e)
 	struct vm_config cfg = { .nr_vcpus = o->vcpus, .no_reboot = o->no_reboot };
 	int r;
 
-	r = create_ram(p, &cfg.mem, e);
+	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, e);
 	if (r)
 		return r;
 	r = boot_open(&p->boot, &boot, cfg.mem.ram->size, e);
@@ -479,7 +394,7 @@ int main(int argc, char **argv)
 	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version)) {
 		fall_back(p, "its command line only asks for help or the version");
 	} else if (p->opt.help) {
-		options_print_help();
+		options_print_help(&p->opt);
 		code = 0;
 	} else if (p->opt.version) {
 		printf("Baton version " CTL_VERSION "\n");

@@ -71,6 +71,7 @@ static const struct property machine_properties[] = {
 	{ "type", machine_type },
 	{ "memory-backend", machine_memory_backend },
 	{ "aux-ram-share", machine_aux_ram_share },
+	{ "memfd-alloc", machine_aux_ram_share },
 	{ "accel", accel_name },
 	{ NULL, NULL },
 };
@@ -129,54 +130,6 @@ static const struct property cpu_properties[] = {
 static const struct property accel_properties[] = {
 	{ "accel", accel_name },
 	{ NULL, NULL },
-};
-
-static int backend_id(struct options *o, void *to, const char *value, struct err *e)
-{
-	struct backend_option *b = to;
-
-	for (unsigned int i = 0; i < o->nr_objects; i++)
-		if (!strcmp(o->objects[i].id, value))
-			return err_set(e, EEXIST, "two objects have the id '%s'", value);
-	if (!value[0] || strlen(value) >= sizeof(b->id))
-		return err_set(e, EINVAL, "'%s' is no id", value);
-	memcpy(b->id, value, strlen(value) + 1);
-	return 0;
-}
-
-static int backend_size(struct options *o, void *to, const char *value, struct err *e)
-{
-	(void)o;
-	return parse_size(value, 1, &((struct backend_option *)to)->size, e);
-}
-
-static int backend_share(struct options *o, void *to, const char *value, struct err *e)
-{
-	(void)o;
-	return parse_bool(value, &((struct backend_option *)to)->share, e);
-}
-
-static int backend_path(struct options *o, void *to, const char *value, struct err *e)
-{
-	struct backend_option *b = to;
-
-	(void)o;
-	if (strlen(value) >= sizeof(b->path))
-		return err_set(e, ENAMETOOLONG, "the path is too long");
-	memcpy(b->path, value, strlen(value) + 1);
-	return 0;
-}
-
-static const struct property memfd_properties[] = {
-	{ "id", backend_id },
-	{ "size", backend_size },
-	{ "share", backend_share },
-	{ NULL, NULL },
-};
-
-static const struct property file_properties[] = {
-	{ "id", backend_id },         { "size", backend_size }, { "share", backend_share },
-	{ "mem-path", backend_path }, { NULL, NULL },
 };
 
 /* A copy of @text that may be cut into pieces and lives as long as the options. */
@@ -274,35 +227,24 @@ static int parse_accel(struct options *o, const char *arg, struct err *e)
 
 static int parse_object(struct options *o, const char *arg, struct err *e)
 {
-	struct backend_option b = { .share = true };
-	const char *rest = strchr(arg, ',');
-	size_t n = rest ? (size_t)(rest - arg) : strlen(arg);
+	struct backend_option *b = &o->objects[o->nr_objects];
+	size_t n = strlen(arg);
 	int r;
 
-	if (n == strlen("memory-backend-memfd") && !strncmp(arg, "memory-backend-memfd", n))
-		b.is_file = false;
-	else if (n == strlen("memory-backend-file") && !strncmp(arg, "memory-backend-file", n))
-		b.is_file = true;
-	else
-		return err_set(e, EINVAL,
-			       "invalid object type: %.*s; known are memory-backend-memfd and "
-			       "memory-backend-file",
-			       (int)n, arg);
-	/* A file is private unless asked otherwise, a memfd shared: as QEMU has it. */
-	b.share = !b.is_file;
+	if (n >= 4 && !strcmp(arg + n - 4, "help") && !strchr(arg, '=')) {
+		o->object_help = arg;
+		o->help = true;
+		return 0;
+	}
 	if (o->nr_objects == OPTIONS_MAX_OBJECTS)
 		return err_set(e, E2BIG, "more than %d objects", OPTIONS_MAX_OBJECTS);
-	r = parse_properties(o, b.is_file ? file_properties : memfd_properties, &b,
-			     rest ? rest + 1 : "", false, e);
+	r = objects_parse(b, arg, e);
 	if (r)
 		return r;
-	if (!b.id[0])
-		return err_set(e, EINVAL, "Parameter 'id' is missing");
-	if (!b.size)
-		return err_set(e, EINVAL, "can't create backend with size 0");
-	if (b.is_file && !b.path[0])
-		return err_set(e, EINVAL, "mem-path property not set");
-	o->objects[o->nr_objects++] = b;
+	for (unsigned int i = 0; i < o->nr_objects; i++)
+		if (!strcmp(o->objects[i].id, b->id))
+			return err_set(e, EEXIST, "two objects have the id '%s'", b->id);
+	o->nr_objects++;
 	return 0;
 }
 
@@ -417,7 +359,7 @@ static const struct option options[] = {
 	{ "accel", "kvm", parse_accel, "what runs the guest" },
 	{ "enable-kvm", NULL, parse_enable_kvm, "the same, and always so" },
 	{ "object", "TYPE,id=ID,size=SIZE[,...]", parse_object,
-	  "memory-backend-memfd or memory-backend-file (mem-path=, share=)" },
+	  "memory-backend-memfd, -file (mem-path=), -shm or -ram; or help" },
 	{ "kernel", "FILE", parse_kernel, "Linux bzImage or PVH ELF to boot" },
 	{ "initrd", "FILE", parse_initrd, "initial RAM disk" },
 	{ "append", "TEXT", parse_append, "kernel command line" },
@@ -443,8 +385,12 @@ static const struct option options[] = {
 	{ "h", NULL, parse_help, "the same" },
 };
 
-void options_print_help(void)
+void options_print_help(const struct options *o)
 {
+	if (o->object_help) {
+		objects_print_help(o->object_help);
+		return;
+	}
 	printf("usage: baton [options]\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		char left[64];

@@ -8,20 +8,12 @@
 
 #include "base/err.h"
 #include "machine/layout.h"
+#include "main/objects.h"
 #include "update/channel.h"
 
 enum {
 	OPTIONS_MAX_OBJECTS = 8,
 	OPTIONS_MAX_MONITORS = 8
-};
-
-/* A memory backend (-object memory-backend-...). */
-struct backend_option {
-	char id[64];
-	bool is_file;
-	char path[4096]; /* is_file */
-	uint64_t size;
-	bool share;
 };
 
 enum on_off_auto {
@@ -42,6 +34,7 @@ struct options {
 	enum on_off_auto aux_ram_share;
 	struct backend_option objects[OPTIONS_MAX_OBJECTS];
 	unsigned int nr_objects;
+	const char *object_help; /* -object help, -object TYPE,help         */
 	const char *serial[LAYOUT_NR_SERIAL];
 	unsigned int nr_serial;
 	const char *qmp[OPTIONS_MAX_MONITORS];
@@ -64,7 +57,7 @@ struct options {
  */
 int options_parse(struct options *o, int argc, char **argv, struct err *e);
 
-/* The text of --help, on standard output. */
-void options_print_help(void);
+/* The help that was asked for (o->help), on standard output. */
+void options_print_help(const struct options *o);
 
 #endif

@@ -47,12 +47,6 @@ struct streaming {
 	struct loop_work done;
 };
 
-/* Whether a new process finds the block's contents where they are now. */
-static bool can_find_again(const struct ram_block *b)
-{
-	return b->share && b->backend == RAM_BACKEND_FILE && mem_is_at(b->fd, b->path);
-}
-
 static void mark_blocks(struct migration *m, bool loading)
 {
 	struct snapshot *s = &m->snap;
@@ -62,7 +56,7 @@ static void mark_blocks(struct migration *m, bool loading)
 	for (size_t i = 0; i < s->nr_rams; i++) {
 		struct ram_block *b = memmap_find_block(&m->vm->mem, s->rams[i].name);
 
-		s->rams[i].in_place = ignore && can_find_again(b);
+		s->rams[i].in_place = ignore && ram_block_is_reopenable(b);
 		s->rams[i].zeroed = loading && b->fresh;
 		/* Once a load has begun nobody knows what is in it. */
 		b->fresh = b->fresh && !loading;
@@ -75,12 +69,16 @@ static uint64_t next_data(void *opaque, const struct snapshot_ram *ram, uint64_t
 	const struct streaming *st = opaque;
 	const struct ram_block *b = memmap_find_block(&st->m->vm->mem, ram->name);
 
+	uint64_t base = b->options.offset, data;
+
 	/* What a private mapping holds is not in its file. */
-	if (!b->share) {
+	if (!b->share || b->fd < 0) {
 		*end = ram->size;
 		return offset;
 	}
-	return mem_next_data(b->fd, ram->size, offset, end);
+	data = mem_next_data(b->fd, base + ram->size, base + offset, end);
+	*end -= base;
+	return data - base;
 }
 
 static int write_pieces(void *opaque, struct iovec *iov, int n, struct err *e)

@@ -107,11 +107,11 @@ static inline void fixture_source_fini(struct source *s)
 
 static inline void fixture_ram_init(struct memmap *m, uint64_t size)
 {
+	const struct ram_config cfg = { .name = "ram0", .size = size, .share = true };
 	struct err e = ERR_INIT;
 	struct ram_block *ram;
 
-	assert_int_equal(
-		ram_block_create(&ram, "ram0", size, RAM_BACKEND_MEMFD, NULL, true, -1, &e), 0);
+	assert_int_equal(ram_block_create(&ram, &cfg, -1, &e), 0);
 	memmap_init(m, ram);
 }
 

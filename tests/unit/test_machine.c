@@ -295,6 +295,16 @@ static void run_state_names_are_qemus_and_parse_back(void **state)
 	assert_int_equal(s, RUNSTATE_PAUSED);
 }
 
+static int make_block(struct ram_block **out, const char *name, uint64_t size,
+		      enum ram_backend backend, const char *path, bool share, int fd, struct err *e)
+{
+	const struct ram_config cfg = {
+		.name = name, .size = size, .backend = backend, .path = path, .share = share
+	};
+
+	return ram_block_create(out, &cfg, fd, e);
+}
+
 /* A map over a block that claims @size bytes; only addresses are looked at. */
 static void fake_map(struct memmap *m, struct ram_block *b, uint64_t size)
 {
@@ -459,8 +469,7 @@ static void copies_stay_within_ram(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(ram_block_create(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, -1, &e),
-			 0);
+	assert_int_equal(make_block(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, -1, &e), 0);
 	memmap_init(&m, b);
 	assert_int_equal(memmap_write(&m, 8188, "abcd", 4, &e), 0);
 	assert_int_equal(memmap_read(&m, 8188, got, 4, &e), 0);
@@ -480,8 +489,7 @@ static void a_ram_block_is_named_sealed_and_mapped(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(ram_block_create(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, -1, &e),
-			 0);
+	assert_int_equal(make_block(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, -1, &e), 0);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", b->fd);
 	assert_true(readlink(link, target, sizeof(target) - 1) > 0);
 	assert_string_equal(target, "/memfd:ram0 (deleted)");
@@ -499,14 +507,12 @@ static void preserved_memory_is_mapped_again_shared_or_private(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(
-		ram_block_create(&old, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true, -1, &e), 0);
+	assert_int_equal(make_block(&old, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true, -1, &e), 0);
 	old->host[5] = 42;
-	assert_int_equal(ram_block_create(&new, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true,
-					  dup(old->fd), &e),
-			 0);
-	assert_int_equal(ram_block_create(&private, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, false,
-					  dup(old->fd), &e),
+	assert_int_equal(
+		make_block(&new, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true, dup(old->fd), &e), 0);
+	assert_int_equal(make_block(&private, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, false,
+				    dup(old->fd), &e),
 			 0);
 	assert_int_equal(new->host[5], 42);
 	assert_int_equal(private->host[5], 42);
@@ -529,7 +535,7 @@ static void preserved_memory_that_is_too_small_stays_the_callers(void **state)
 	(void)state;
 	fd = mem_create_memfd("small", 4096, &e);
 	assert_true(fd >= 0);
-	assert_int_equal(ram_block_create(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, fd, &e),
+	assert_int_equal(make_block(&b, "ram0", 8192, RAM_BACKEND_MEMFD, NULL, true, fd, &e),
 			 -EINVAL);
 	assert_string_equal(e.msg, "RAM block 'ram0': the memory of 'ram0' has 4096 bytes, 8192 "
 				   "are needed");
@@ -537,8 +543,7 @@ static void preserved_memory_that_is_too_small_stays_the_callers(void **state)
 	assert_int_equal(close(fd), 0);
 	/* What is no memory at all. */
 	assert_int_equal(pipe(fds), 0);
-	assert_true(ram_block_create(&b, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true, fds[0], &e) <
-		    0);
+	assert_true(make_block(&b, "ram0", 4096, RAM_BACKEND_MEMFD, NULL, true, fds[0], &e) < 0);
 	assert_null(b);
 	assert_int_equal(close(fds[0]), 0);
 	close(fds[1]);
@@ -579,30 +584,27 @@ static void a_file_backs_ram_if_it_is_large_enough(void **state)
 	char want[256];
 	struct err e;
 
-	assert_int_equal(ram_block_create(&b, "ram0", 8192, RAM_BACKEND_FILE, path, true, -1, &e),
-			 0);
+	assert_int_equal(make_block(&b, "ram0", 8192, RAM_BACKEND_FILE, path, true, -1, &e), 0);
 	assert_string_equal(b->path, path);
 	b->host[0] = 7;
 	ram_block_destroy(b);
 	/* The same file again, with a part of it, then with more than it has. */
-	assert_int_equal(ram_block_create(&b, "ram0", 4096, RAM_BACKEND_FILE, path, true, -1, &e),
-			 0);
+	assert_int_equal(make_block(&b, "ram0", 4096, RAM_BACKEND_FILE, path, true, -1, &e), 0);
 	assert_int_equal(b->host[0], 7);
 	ram_block_destroy(b);
-	assert_int_equal(ram_block_create(&b, "ram0", 12288, RAM_BACKEND_FILE, path, true, -1, &e),
+	assert_int_equal(make_block(&b, "ram0", 12288, RAM_BACKEND_FILE, path, true, -1, &e),
 			 -EINVAL);
 	snprintf(
 		want, sizeof(want),
-		"RAM block 'ram0': backing store %s has 8192 bytes, the memory backend wants 12288",
+		"RAM block 'ram0': backing store size 0x2000 of %s does not match 'size' option 0x3000",
 		path);
 	assert_string_equal(e.msg, want);
 	unlink(path);
 	/* A directory gets a file without a name. */
-	assert_int_equal(ram_block_create(&b, "ram0", 4096, RAM_BACKEND_FILE, dir, true, -1, &e),
-			 0);
+	assert_int_equal(make_block(&b, "ram0", 4096, RAM_BACKEND_FILE, dir, true, -1, &e), 0);
 	ram_block_destroy(b);
 	assert_int_equal(rmdir(dir), 0);
-	assert_int_equal(ram_block_create(&b, "ram0", 4096, RAM_BACKEND_FILE, path, true, -1, &e),
+	assert_int_equal(make_block(&b, "ram0", 4096, RAM_BACKEND_FILE, path, true, -1, &e),
 			 -ENOENT);
 	snprintf(want, sizeof(want),
 		 "RAM block 'ram0': can't open backing store %s for guest RAM: No such file or "

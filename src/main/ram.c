@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* The guest's memory as the command line wants it, or as an update hands it over. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/mem.h"
+#include "main/ram.h"
+
+#define DEFAULT_RAM_BYTES (128 * MIB)
+#define DEFAULT_RAM_NAME  "pc.ram"
+
+static const struct backend_option *find_backend(const struct options *o, const char *id)
+{
+	for (unsigned int i = 0; i < o->nr_objects; i++)
+		if (!strcmp(o->objects[i].id, id))
+			return &o->objects[i];
+	return NULL;
+}
+
+static int check_ram_size(uint64_t size, struct err *e)
+{
+	uint64_t max = mem_guest_max();
+
+	if (size < LAYOUT_RAM_MIN || size % 4096)
+		return err_set(
+			e, EINVAL,
+			"RAM of %llu bytes: it must be at least 2 MiB and a multiple of 4096",
+			(unsigned long long)size);
+	if (size > max)
+		return err_set(e, EINVAL,
+			       "RAM of %llu bytes is beyond this host, which can give a guest %llu",
+			       (unsigned long long)size, (unsigned long long)max);
+	return 0;
+}
+
+static int check_backend(const struct options *o, const struct backend_option *b, struct err *e)
+{
+	if (o->ram_size && o->ram_size != b->size)
+		return err_set(e, EINVAL,
+			       "Machine memory size does not match the size of the memory backend: "
+			       "%llu and %llu bytes",
+			       (unsigned long long)o->ram_size, (unsigned long long)b->size);
+	if (b->readonly)
+		return err_set(e, EINVAL,
+			       "Memory backend '%s' is read-only; the guest's RAM must be writable",
+			       b->id);
+	return 0;
+}
+
+/* Which memory is main RAM, from -machine, -object and -m; a plain -m is a sealed memfd. */
+static int choose_main(const struct options *o, const struct backend_option **out,
+		       struct backend_option *plain, struct err *e)
+{
+	const struct backend_option *b = plain;
+
+	*plain = (struct backend_option){
+		.id = DEFAULT_RAM_NAME,
+		.backend = RAM_BACKEND_MEMFD,
+		.size = o->ram_size ? o->ram_size : DEFAULT_RAM_BYTES,
+		.share = o->aux_ram_share != OPTION_OFF,
+	};
+	if (o->memory_backend) {
+		b = find_backend(o, o->memory_backend);
+		if (!b)
+			return err_set(e, EINVAL, "Memory backend '%s' not found",
+				       o->memory_backend);
+	}
+	for (unsigned int i = 0; b == plain && i < o->nr_objects; i++)
+		log_warn("memory backend '%s' is not used, guest RAM is '" DEFAULT_RAM_NAME "'; "
+			 "is -machine memory-backend=%s missing?",
+			 o->objects[i].id, o->objects[i].id);
+	*out = b;
+	return b == plain ? 0 : check_backend(o, b, e);
+}
+
+static int create_backend(struct ram_block **out, const struct backend_option *b, int fd,
+			  struct err *e)
+{
+	const struct ram_config cfg = {
+		.name = b->id,
+		.size = b->size,
+		.backend = b->backend,
+		.path = b->path,
+		.share = b->share,
+		.readonly = b->readonly,
+		.options = b->options,
+	};
+	int r = ram_block_create(out, &cfg, fd, e);
+
+	if (!r)
+		(*out)->is_backend = true;
+	return r;
+}
+
+/* Preserved memory is found by its name; it is never made anew then. */
+static int create_main(struct memmap *m, const struct backend_option *b,
+		       const struct cpr_state *cpr, struct err *e)
+{
+	AUTO_CLOSE int fd = -1;
+	struct ram_block *ram;
+	int r;
+
+	if (cpr && cpr_state_find_fd(cpr, b->id, 0) < 0)
+		return err_set(e, EINVAL,
+			       "the old machine has no RAM block '%s': -machine memory-backend= "
+			       "must name the same backend",
+			       b->id);
+	if (cpr && !b->share)
+		return err_set(e, EINVAL,
+			       "the old machine's RAM '%s' is shared, this one's is not: it would "
+			       "be another memory from its first write on; share=on is required",
+			       b->id);
+	if (cpr) {
+		r = fd = cpr_state_dup_fd(cpr, b->id, 0, e);
+		if (r < 0)
+			return r;
+	}
+	r = create_backend(&ram, b, fd, e);
+	if (r)
+		return r;
+	take_fd(&fd);
+	memmap_init(m, ram);
+	return 0;
+}
+
+/* Objects people made and the guest does not see. */
+static int create_unused(struct memmap *m, const struct options *o,
+			 const struct backend_option *used, struct err *e)
+{
+	for (unsigned int i = 0; i < o->nr_objects; i++) {
+		struct ram_block *b;
+		int r;
+
+		if (&o->objects[i] == used)
+			continue;
+		r = create_backend(&b, &o->objects[i], -1, e);
+		if (r)
+			return r;
+		r = memmap_add_unused_block(m, b, e);
+		if (r) {
+			ram_block_destroy(b);
+			return r;
+		}
+	}
+	return 0;
+}
+
+int ram_create(struct memmap *out, const struct options *o, const struct cpr_state *cpr,
+	       struct err *e)
+{
+	const struct backend_option *b = NULL;
+	struct backend_option plain;
+	struct memmap m = { 0 };
+	int r;
+
+	r = choose_main(o, &b, &plain, e);
+	if (!r)
+		r = check_ram_size(b->size, e);
+	if (!r)
+		r = create_main(&m, b, cpr, e);
+	if (!r)
+		r = create_unused(&m, o, b, e);
+	if (r) {
+		memmap_fini(&m);
+		return r;
+	}
+	*out = m;
+	return 0;
+}
