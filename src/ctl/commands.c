@@ -10,6 +10,7 @@ static const struct command *const tables[] = {
 	monitor_commands,
 	machine_commands,
 	migration_commands,
+	cpr_commands,
 };
 
 static const struct schema_member no_args[] = { { .name = NULL } };

@@ -54,6 +54,20 @@ static void exec_search(char *const *argv)
 	errno = denied;
 }
 
+bool process_in_path(const char *name)
+{
+	const char *dirs = getenv("PATH");
+	char path[PATH_MAX];
+
+	for (const char *end; dirs && *dirs; dirs = *end ? end + 1 : end) {
+		end = strchrnul(dirs, ':');
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dirs), dirs, name);
+		if (!access(path, X_OK))
+			return true;
+	}
+	return false;
+}
+
 int process_exec(char *const *argv, struct err *e)
 {
 	sigset_t old;

@@ -18,6 +18,9 @@ struct holder;
  */
 int process_exec(char *const *argv, struct err *e);
 
+/* Whether process_exec() would find a program @name in PATH. */
+bool process_in_path(const char *name);
+
 /* A descriptor of the program this process runs, even if its file was replaced since. */
 int process_open_program(struct err *e);
 /* As process_exec() with the program behind @fd, which stays open. */

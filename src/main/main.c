@@ -278,7 +278,7 @@ static int start_incoming(struct program *p, struct err *e)
 	int r;
 
 	vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
-	if (!p->opt.has_main && !came_back) {
+	if (!came_back && (!p->opt.has_main || migration_waits_for_load(p->migration))) {
 		migration_incoming_defer(p->migration);
 		return 0;
 	}

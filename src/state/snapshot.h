@@ -50,8 +50,9 @@ struct snapshot {
 	size_t cap_items;
 	struct snapshot_ram *rams;
 	size_t nr_rams;
-	bool ignore_shared;      /* the stream says which blocks it leaves in place */
-	bool adopt_capabilities; /* loading: ignore_shared is what the stream says  */
+	bool ignore_shared; /* the stream says which blocks it leaves in place */
+	/* Loading: ignore_shared is what the stream says, and without it nothing is in place. */
+	bool adopt_capabilities;
 };
 
 /* An empty list for machine type @machine, which is copied. */

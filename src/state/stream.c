@@ -273,6 +273,8 @@ static int take_capabilities(struct cursor *in, struct snapshot *s, struct err *
 	}
 	if (s->adopt_capabilities)
 		s->ignore_shared = ignore_shared;
+	for (size_t i = 0; s->adopt_capabilities && !ignore_shared && i < s->nr_rams; i++)
+		s->rams[i].in_place = false;
 	if (ignore_shared != s->ignore_shared)
 		return err_set(e, EINVAL, "Capability %s is %s, but received capability is %s",
 			       CAP_IGNORE_SHARED_NAME, s->ignore_shared ? "on" : "off",

@@ -13,7 +13,7 @@ static int copy_part(char *to, size_t room, const char *from, size_t n, const ch
 		     struct err *e)
 {
 	if (n >= room)
-		return err_set(e, ENAMETOOLONG, "the address '%s' is too long", uri);
+		return err_set(e, ENAMETOOLONG, "the address '%.64s...' is too long", uri);
 	memcpy(to, from, n);
 	to[n] = '\0';
 	return 0;
@@ -52,6 +52,14 @@ static int parse_file(const char *s, struct channel *c, struct err *e)
 		return err_set(e, EINVAL, "file URI has bad offset %s: %s", offset + 8,
 			       strerror(why.code));
 	return copy_part(c->file, sizeof(c->file), s, n, s, e);
+}
+
+int channel_set_file(struct channel *c, const char *path, struct err *e)
+{
+	*c = (struct channel){ .type = CHANNEL_MAIN, .transport = TRANSPORT_FILE };
+	if (!*path)
+		return err_set(e, EINVAL, "the name of the file is empty");
+	return copy_part(c->file, sizeof(c->file), path, strlen(path), path, e);
 }
 
 int channel_set_args(struct channel *c, const char *const *args, size_t n, struct err *e)

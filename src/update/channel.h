@@ -42,6 +42,8 @@ struct channel {
  */
 int channel_parse_uri(const char *uri, struct channel *out, struct err *e);
 
+/* A main channel to or from the file @path. -EINVAL, -ENAMETOOLONG. */
+int channel_set_file(struct channel *c, const char *path, struct err *e);
 /* Makes the command of an exec channel of @n words. -ENAMETOOLONG if it does not fit. */
 int channel_set_args(struct channel *c, const char *const *args, size_t n, struct err *e);
 

@@ -131,6 +131,8 @@ static void finish(struct migration *m)
 		return;
 	}
 	migration_set_status(m, MIGRATION_COMPLETED);
+	if (!m->incoming && m->quit_when_saved)
+		vm_request_shutdown(m->vm, "host-qmp-quit");
 }
 
 /*

@@ -85,7 +85,13 @@ struct migration {
 
 	/* The attempt under way, or the last one. */
 	enum migration_mode mode;
-	bool incoming; /* this process is the new side                     */
+	char *const *command;    /* exec: what is executed; a parameter's, or @own_command */
+	char **own_command;      /* owned; NULL: none                                  */
+	bool ignore_shared;      /* with a stream: what can be found again stays in place */
+	bool adopt_capabilities; /* new: ignore_shared is what the stream says       */
+	bool quit_when_saved;    /* old: the process ends after the save                */
+	bool wait_for_load;      /* exec: the next image waits for the operator's load  */
+	bool incoming;           /* this process is the new side                     */
 	struct channel main_channel;
 	struct channel cpr_channel;
 	enum handover_step step;
@@ -155,6 +161,16 @@ void handover_release(struct migration *m);
  * after; nobody else does.
  */
 void handover_reap_holder(void *opaque);
+
+/*
+ * What migration_start() does, in a mode and with a command (cpr-exec) of the caller's
+ * choice. The attempt's members above that are not arguments are the caller's to set, after
+ * migration_check() and before; that one checks everything that can be checked.
+ */
+int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
+		    const struct channel *main_channel, const struct channel *cpr, struct err *e);
+int migration_begin(struct migration *m, enum migration_mode mode, char *const *command,
+		    const struct channel *main_channel, const struct channel *cpr, struct err *e);
 
 /* Tells main/ that the image is about to be replaced, or that this failed. */
 void migration_notify_exec(struct migration *m, bool leaving);

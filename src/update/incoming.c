@@ -232,6 +232,15 @@ bool migration_came_back(struct migration *m, struct channel *main_channel)
 	return ok;
 }
 
+bool migration_waits_for_load(const struct migration *m)
+{
+	json_t *config = json_loads(m->cpr.config ? m->cpr.config : "", 0, NULL);
+	bool wait = json_is_true(json_object_get(config, "wait"));
+
+	json_decref(config);
+	return wait;
+}
+
 /* The state is complete once the offer came and as many bytes as it says. */
 static void check_complete(struct migration *m)
 {
@@ -341,10 +350,9 @@ static void on_old_side(void *opaque, uint32_t events)
 }
 
 /* What can be taken over here, and from what kind of channel. */
-static int check_incoming(const struct migration *m, const struct channel *c, struct err *e)
+static int check_incoming(const struct migration *m, enum migration_mode mode,
+			  const struct channel *c, struct err *e)
 {
-	enum migration_mode mode = m->owner.page ? m->mode : (enum migration_mode)m->params.mode;
-
 	if (m->vm->runstate != RUNSTATE_INMIGRATE)
 		return err_set(e, EINVAL, "'-incoming' was not specified on the command line");
 	if (m->step != STEP_IDLE)
@@ -370,26 +378,56 @@ static int check_incoming(const struct migration *m, const struct channel *c, st
 	return 0;
 }
 
-int migration_incoming(struct migration *m, const struct channel *main_channel, bool exit_on_error,
-		       struct err *e)
+static int receive(struct migration *m, enum migration_mode mode,
+		   const struct channel *main_channel, bool exit_on_error, struct err *e)
 {
-	int r = check_incoming(m, main_channel, e);
+	int r = check_incoming(m, mode, main_channel, e);
 
-	if (r)
-		return r;
-	r = migration_list_state(m, e);
+	if (!r)
+		r = migration_list_state(m, e);
 	if (r)
 		return r;
 	m->main_channel = *main_channel;
-	if (!m->owner.page)
-		m->mode = (enum migration_mode)m->params.mode;
+	m->mode = mode;
 	m->incoming = true;
 	/* The only owner must not end because a file name was wrong. */
-	m->exit_on_error = exit_on_error && m->mode != MODE_CPR_EXEC;
+	m->exit_on_error = exit_on_error && mode != MODE_CPR_EXEC;
 	m->start_ns = clock_boottime_ns();
 	m->error[0] = '\0';
 	migration_set_status(m, MIGRATION_SETUP);
 	return handover_start(m, STEP_RECEIVE, e);
+}
+
+/* What came over the CPR channel decides, else the operator. */
+static enum migration_mode incoming_mode(const struct migration *m, enum migration_mode wanted)
+{
+	return m->owner.page ? m->mode : wanted;
+}
+
+int migration_incoming(struct migration *m, const struct channel *main_channel, bool exit_on_error,
+		       struct err *e)
+{
+	enum migration_mode mode = incoming_mode(m, (enum migration_mode)m->params.mode);
+
+	m->ignore_shared = m->caps[CAP_IGNORE_SHARED];
+	m->adopt_capabilities = false;
+	return receive(m, mode, main_channel, exit_on_error, e);
+}
+
+int migration_cprload(struct migration *m, const char *file, struct err *e)
+{
+	enum migration_mode mode = incoming_mode(m, MODE_CPR_REBOOT);
+	struct channel c;
+	int r = channel_set_file(&c, file, e);
+
+	if (!r && m->vm->runstate != RUNSTATE_INMIGRATE)
+		r = err_set(e, EINVAL,
+			    "cprload needs a process that waits for a guest: start it with "
+			    "-incoming defer");
+	if (r)
+		return r;
+	m->adopt_capabilities = true;
+	return receive(m, mode, &c, false, e);
 }
 
 void migration_incoming_defer(struct migration *m)

@@ -93,6 +93,7 @@ void migration_destroy(struct migration *m)
 	handover_release(m);
 	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);
+	free(m->own_command);
 	free(m);
 }
 
@@ -154,13 +155,14 @@ static bool at_work(const struct migration *m)
 	return m->step != STEP_IDLE && m->step != STEP_DONE;
 }
 
-size_t migration_blockers(const struct migration *m, char **out, size_t max)
+static size_t list_blockers(const struct migration *m, enum migration_mode mode, char **out,
+			    size_t max)
 {
 	const struct ram_block *b = NULL;
 	size_t n = 0;
 
 	/* Private RAM goes into the stream where there is one. */
-	if (migration_mode_streams((enum migration_mode)m->params.mode))
+	if (migration_mode_streams(mode))
 		return 0;
 	while (n < max && (b = memmap_next_block(&m->vm->mem, b))) {
 		if (ram_block_is_preserved(b))
@@ -172,6 +174,11 @@ size_t migration_blockers(const struct migration *m, char **out, size_t max)
 			n++;
 	}
 	return n;
+}
+
+size_t migration_blockers(const struct migration *m, char **out, size_t max)
+{
+	return list_blockers(m, (enum migration_mode)m->params.mode, out, max);
 }
 
 /* Which main channels a mode can use. */
@@ -192,25 +199,23 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 	return 0;
 }
 
-static int check_blockers(const struct migration *m, struct err *e)
+static int check_blockers(const struct migration *m, enum migration_mode mode, struct err *e)
 {
 	char *reasons[1];
 
-	if (!migration_blockers(m, reasons, ARRAY_SIZE(reasons)))
+	if (!list_blockers(m, mode, reasons, ARRAY_SIZE(reasons)))
 		return 0;
 	err_set(e, EBUSY, "%s", reasons[0]);
 	free(reasons[0]);
 	return -e->code;
 }
 
-/* Everything that can be found out without touching anything, in the order the field knows. */
-static int check_start(const struct migration *m, const struct channel *main_channel,
-		       const struct channel *cpr, struct err *e)
+/* In the order the field knows. */
+int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
+		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
-	enum migration_mode mode = (enum migration_mode)m->params.mode;
-	int r;
+	int r = check_transport(mode, main_channel, e);
 
-	r = check_transport(mode, main_channel, e);
 	if (r)
 		return r;
 	if (mode == MODE_CPR_TRANSFER && !cpr)
@@ -224,19 +229,16 @@ static int check_start(const struct migration *m, const struct channel *main_cha
 			       "Can't migrate the vm that was paused due to previous migration");
 	if (m->vm->runstate == RUNSTATE_INTERNAL_ERROR)
 		return err_set(e, EBUSY, "the guest has failed; reset it first");
-	if (mode == MODE_CPR_EXEC && !m->params.cpr_exec_command)
+	if (mode == MODE_CPR_EXEC && !command)
 		return err_set(e, EINVAL, "cpr-exec mode requires setting cpr-exec-command");
-	return check_blockers(m, e);
+	return check_blockers(m, mode, e);
 }
 
-int migration_start(struct migration *m, const struct channel *main_channel,
-		    const struct channel *cpr, struct err *e)
+int migration_begin(struct migration *m, enum migration_mode mode, char *const *command,
+		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
-	int r = check_start(m, main_channel, cpr, e);
-
-	if (r)
-		return r;
-	m->mode = (enum migration_mode)m->params.mode;
+	m->mode = mode;
+	m->command = command;
 	m->incoming = false;
 	m->main_channel = *main_channel;
 	m->cpr_channel = cpr ? *cpr : (struct channel){ 0 };
@@ -245,7 +247,21 @@ int migration_start(struct migration *m, const struct channel *main_channel,
 	m->start_ns = clock_boottime_ns();
 	m->setup_ns = m->end_ns = 0;
 	migration_set_status(m, MIGRATION_SETUP);
-	return handover_start(m, migration_mode_streams(m->mode) ? STEP_LINK : STEP_CONNECT, e);
+	return handover_start(m, migration_mode_streams(mode) ? STEP_LINK : STEP_CONNECT, e);
+}
+
+int migration_start(struct migration *m, const struct channel *main_channel,
+		    const struct channel *cpr, struct err *e)
+{
+	enum migration_mode mode = (enum migration_mode)m->params.mode;
+	char *const *command = m->params.cpr_exec_command;
+	int r = migration_check(m, mode, command, main_channel, cpr, e);
+
+	if (r)
+		return r;
+	m->ignore_shared = m->caps[CAP_IGNORE_SHARED];
+	m->quit_when_saved = m->wait_for_load = false;
+	return migration_begin(m, mode, command, main_channel, cpr, e);
 }
 
 void migration_cancel(struct migration *m)
@@ -420,6 +436,8 @@ char *machine_config_text(const struct migration *m)
 		for (char *const *a = m->argv; *a; a++)
 			json_array_append_new(argv, json_string(*a));
 		json_object_set_new(j, "argv", argv);
+		if (m->wait_for_load)
+			json_object_set_new(j, "wait", json_true());
 		json_object_set_new(j, "state",
 				    json_string(channel_text(&m->main_channel, uri, sizeof(uri))));
 	}

@@ -133,6 +133,25 @@ int migration_incoming(struct migration *m, const struct channel *main_channel, 
 void migration_incoming_defer(struct migration *m);
 
 /*
+ * `cprsave`, the one-shot form: CPRSAVE_RESTART executes this process's own command line
+ * again (by the program baton-exec, if PATH has one), which waits for migration_cprload();
+ * CPRSAVE_REBOOT saves, RAM that can be found again left in place, and ends the process.
+ * Checks and failures as migration_start().
+ */
+enum cprsave_mode {
+	CPRSAVE_RESTART,
+	CPRSAVE_REBOOT,
+};
+int migration_cprsave(struct migration *m, const char *file, enum cprsave_mode mode, struct err *e);
+/*
+ * `cprload`: takes the guest over from @file, whichever way it was saved. Run state
+ * inmigrate only; a failure leaves the process waiting.
+ */
+int migration_cprload(struct migration *m, const char *file, struct err *e);
+/* This image was started by cprsave and is to wait, whatever -incoming says. */
+bool migration_waits_for_load(const struct migration *m);
+
+/*
  * @hook is called with true right before this image is replaced by cpr-exec, with false if
  * that failed: for what the next image must find as the first found it (a terminal's mode).
  */

@@ -380,7 +380,7 @@ int outgoing_exec(struct migration *m, struct err *e)
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	migration_set_status(m, MIGRATION_COMPLETED);
 	migration_notify_exec(m, true);
-	return process_exec(m->params.cpr_exec_command, e);
+	return process_exec(m->command, e);
 }
 
 void outgoing_undo_exec(struct migration *m)

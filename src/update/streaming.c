@@ -50,9 +50,10 @@ struct streaming {
 static void mark_blocks(struct migration *m, bool loading)
 {
 	struct snapshot *s = &m->snap;
-	bool ignore = m->caps[CAP_IGNORE_SHARED];
+	bool ignore = m->ignore_shared || (loading && m->adopt_capabilities);
 
 	s->ignore_shared = ignore;
+	s->adopt_capabilities = loading && m->adopt_capabilities;
 	for (size_t i = 0; i < s->nr_rams; i++) {
 		struct ram_block *b = memmap_find_block(&m->vm->mem, s->rams[i].name);
 

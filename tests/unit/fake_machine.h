@@ -196,6 +196,19 @@ void migration_cancel(struct migration *m)
 	m->cancels++;
 }
 
+int migration_cprsave(struct migration *m, const char *file, enum cprsave_mode mode, struct err *e)
+{
+	(void)m;
+	(void)mode;
+	return err_set(e, ENOTSUP, "cprsave to %s", file);
+}
+
+int migration_cprload(struct migration *m, const char *file, struct err *e)
+{
+	(void)m;
+	return err_set(e, ENOTSUP, "cprload from %s", file);
+}
+
 void migration_give_up_save(struct migration *m)
 {
 	(void)m;
