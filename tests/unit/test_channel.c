@@ -63,7 +63,7 @@ static void other_uris_have_one_part(void **state)
 	c = parse("exec:cat >x");
 	assert_int_equal(c.transport, TRANSPORT_EXEC);
 	assert_int_equal(c.nr_args, 3);
-	assert_memory_equal(c.file, "/bin/sh\0-c\0cat >x", 19);
+	assert_memory_equal(c.file, "/bin/sh\0-c\0cat >x", 18);
 	c = parse("file:vm.state");
 	assert_int_equal(c.transport, TRANSPORT_FILE);
 	assert_string_equal(c.file, "vm.state");
