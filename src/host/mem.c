@@ -284,6 +284,37 @@ void mem_unmap(void *p, uint64_t size)
 	munmap(p, size);
 }
 
+static int set_lock(int fd, short type, uint64_t offset, uint64_t size)
+{
+	struct flock lock = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)offset,
+		.l_len = (off_t)size,
+	};
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int mem_lock(int fd, uint64_t offset, uint64_t size, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !set_lock(fd, F_WRLCK, offset, size))
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(e, EBUSY, "another machine uses this memory");
+	/* A file system without locks protects nothing, but works. */
+	return errno == EINVAL || errno == ENOLCK || errno == EBADF
+		       ? 0
+		       : err_set_errno(e, "the memory cannot be locked");
+}
+
+void mem_unlock(int fd, uint64_t offset, uint64_t size)
+{
+	set_lock(fd, F_UNLCK, offset, size);
+}
+
 uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end)
 {
 	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole;

@@ -66,6 +66,15 @@ int mem_populate(void *p, uint64_t size, struct err *e);
 int mem_discard(void *p, uint64_t size, struct err *e);
 
 /*
+ * Takes [offset, offset + size) of a file for the machine that has @fd open; -EBUSY if
+ * another one has it. The lock belongs to the open file, so whoever is handed the descriptor,
+ * or inherits it, has it too, and it ends with the last of them or by mem_unlock(). What is
+ * no regular file has no lock and is no error.
+ */
+int mem_lock(int fd, uint64_t offset, uint64_t size, struct err *e);
+void mem_unlock(int fd, uint64_t offset, uint64_t size);
+
+/*
  * The first byte at or after @offset of the @size bytes of @fd that was ever written, and
  * in *@end where that run of bytes ends; @size if there is none. Looks at no page.
  */

@@ -134,6 +134,35 @@ struct ram_block *memmap_next_backend(const struct memmap *m, const struct ram_b
 	return NULL;
 }
 
+static bool has_lock(const struct ram_block *b)
+{
+	return b->backend == RAM_BACKEND_FILE && b->share && !b->readonly && b->fd >= 0;
+}
+
+int memmap_lock(const struct memmap *m, struct err *e)
+{
+	const struct ram_block *b = NULL;
+	int r;
+
+	while ((b = memmap_next_block(m, b))) {
+		r = has_lock(b) ? mem_lock(b->fd, b->options.offset, b->size, e) : 0;
+		if (r) {
+			memmap_unlock(m);
+			return err_prefix(e, "RAM block '%s' in '%s'", b->name, b->path);
+		}
+	}
+	return 0;
+}
+
+void memmap_unlock(const struct memmap *m)
+{
+	const struct ram_block *b = NULL;
+
+	while ((b = memmap_next_block(m, b)))
+		if (has_lock(b))
+			mem_unlock(b->fd, b->options.offset, b->size);
+}
+
 void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)
 {
 	for (unsigned int i = 0; i < m->nr_ranges; i++) {

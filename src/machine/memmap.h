@@ -63,6 +63,14 @@ struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_blo
 struct ram_block *memmap_next_backend(const struct memmap *m, const struct ram_block *prev);
 
 /*
+ * Takes all shared files the guest sees for this machine, or none: -EBUSY names the block
+ * that another machine uses. To be held whenever the guest may run or is booted; a process
+ * that is handed the descriptors has it as well, one that opens the files anew has not.
+ */
+int memmap_lock(const struct memmap *m, struct err *e);
+void memmap_unlock(const struct memmap *m);
+
+/*
  * The host address of [gpa, gpa + len), or NULL unless all of it is RAM in one
  * range. Valid as long as the machine. The guest may change the bytes any time:
  * copy once, then check, then use.

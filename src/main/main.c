@@ -299,7 +299,9 @@ static int start(struct program *p, struct err *e)
 
 	if (p->opt.incoming || p->has_cpr)
 		return start_incoming(p, e);
-	r = vm_reset(p->vm, e);
+	r = memmap_lock(&p->vm->mem, e);
+	if (!r)
+		r = vm_reset(p->vm, e);
 	if (r)
 		return r;
 	if (p->opt.pidfile) {

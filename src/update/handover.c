@@ -163,6 +163,13 @@ static void give_away(struct migration *m)
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 }
 
+/* The guest is in a stream; nobody runs it now. */
+static void let_go(struct migration *m)
+{
+	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
+	streaming_let_go(m);
+}
+
 void handover_fail(struct migration *m, const struct err *e)
 {
 	/* Watchers know this order: after a failed exec there is no `failing`. */
@@ -232,7 +239,7 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 	if (!m->incoming && m->owner.page)
 		give_away(m);
 	else if (!m->incoming)
-		vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
+		let_go(m);
 	finish(m);
 	return 0;
 }

@@ -118,7 +118,8 @@ struct migration {
 	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
 	void *exec_hook_opaque;
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
-	bool given_away;             /* old: the guest is another process's              */
+	bool let_go;     /* old: saved with RAM in place, which another may take by now */
+	bool given_away; /* old: the guest is another process's              */
 	pid_t peer_pid;
 	struct loop_fd cpr_watch;
 	struct loop_fd main_watch;
@@ -207,6 +208,13 @@ int streaming_send(struct migration *m, struct err *e);
 int streaming_listen(struct migration *m, struct err *e);
 void streaming_undo(struct migration *m);
 void streaming_release(struct migration *m);
+/*
+ * The guest is saved. If some of its RAM stays in place, another process may take it over from
+ * now on; this one must not touch it before streaming_take_back().
+ */
+void streaming_let_go(struct migration *m);
+/* `cont` after that: fails if another process has the RAM. */
+int streaming_take_back(struct migration *m, struct err *e);
 /* What went through, for query-migrate. */
 void streaming_info(const struct migration *m, struct migration_info *out);
 

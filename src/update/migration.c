@@ -322,6 +322,7 @@ void migration_info(const struct migration *m, struct migration_info *out)
 int migration_cont(struct migration *m, struct err *e)
 {
 	struct vm *vm = m->vm;
+	int r;
 
 	switch (vm->runstate) {
 	case RUNSTATE_INMIGRATE:
@@ -337,6 +338,9 @@ int migration_cont(struct migration *m, struct err *e)
 	default:
 		break;
 	}
+	r = streaming_take_back(m, e);
+	if (r)
+		return r;
 	if (m->given_away || vm->foreign)
 		return err_set(e, EPERM,
 			       "the guest was handed over to process %d and cannot run here again",

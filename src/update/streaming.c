@@ -369,6 +369,28 @@ void streaming_undo(struct migration *m)
 	st->created = false;
 }
 
+void streaming_let_go(struct migration *m)
+{
+	for (size_t i = 0; i < m->snap.nr_rams; i++)
+		m->let_go |= m->snap.rams[i].in_place;
+	if (!m->let_go)
+		return;
+	m->vm->foreign = true;
+	memmap_unlock(&m->vm->mem);
+}
+
+int streaming_take_back(struct migration *m, struct err *e)
+{
+	int r = m->let_go ? memmap_lock(&m->vm->mem, e) : 0;
+
+	if (r)
+		return err_prefix(e, "the guest was saved, and its memory left in place");
+	if (m->let_go)
+		m->vm->foreign = false;
+	m->let_go = false;
+	return 0;
+}
+
 void streaming_release(struct migration *m)
 {
 	struct streaming *st = m->streaming;

@@ -130,6 +130,62 @@ def test_source_may_go_on_after_a_save(vms):
     assert vm.save("file:" + vm.path("vm.state"))["status"] == "completed"
 
 
+def test_source_goes_on_if_nobody_took_its_shared_file(vms):
+    vm, _ = on_file(vms)
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    vm.save("file:" + vm.path("vm.state"), shared=True)
+    assert vm.stopped()
+    vm.qmp.cmd("cont")
+    check_guest(vm, digest, beat)
+
+
+def test_two_processes_never_run_on_the_same_file(vms):
+    vm, ram = on_file(vms)
+    state = "file:" + vm.path("vm.state")
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    vm.save(state, shared=True)
+    source = vm.proc
+    # The source goes on first: nobody else can have the guest.
+    source.qmp.cmd("cont")
+    generation, new = vm.spawn_deferred(shared=True)
+    new.qmp.cmd("migrate-incoming", uri=state, exit_on_error=False)
+    answer = vm.wait_loaded(new)
+    assert answer["status"] == "failed"
+    assert "another machine uses this memory" in answer["error-desc"]
+    check_guest(vm, digest, beat)
+    # Saved again, and taken over: the source has lost it.
+    vm.save(state, shared=True)
+    beat = vm.head.heartbeat
+    new.qmp.cmd("migrate-incoming", uri=state)
+    vm.adopt_loaded(generation, new, ram)
+    with pytest.raises(qmp.QmpError, match="another machine uses"):
+        source.qmp.cmd("cont")
+    with pytest.raises(qmp.QmpError, match="cannot be reset"):
+        source.qmp.cmd("system_reset")
+    assert source.qmp.cmd("query-status")["status"] == "postmigrate"
+    check_guest(vm, digest, beat)
+
+
+def test_a_second_machine_cannot_boot_into_the_file(vms):
+    vm, _ = on_file(vms)
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    _, second = vm.spawn()
+    assert second.wait() == 1
+    assert "another machine uses this memory" in second.log()
+    check_guest(vm, digest, beat)
+
+
+def test_the_file_is_locked_after_updates_too(vms):
+    vm, _ = on_file(vms)
+    for mode in ("transfer", "exec", "transfer"):
+        vm.update(mode)
+        _, second = vm.spawn()
+        assert second.wait() == 1
+        assert "another machine uses this memory" in second.log()
+    vm.running()
+    vm.check_no_errors()
+
+
 def test_stopped_guest_comes_back_stopped(vms):
     vm = vms("gap", append="pattern=16M").start()
     state = "file:" + vm.path("vm.state")
