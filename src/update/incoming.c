@@ -523,8 +523,6 @@ int incoming_load(struct migration *m, struct err *e)
 	if (!migration_mode_streams(m->mode)) {
 		m->state_bytes = m->stream.len;
 		r = stream_decode(m->stream.data, m->stream.len, &m->snap, e);
-	} else {
-		r = memmap_lock(&m->vm->mem, e);
 	}
 	if (!r)
 		r = vm_load_state(m->vm, &m->snap, e);

@@ -20,6 +20,7 @@
 #include "machine/vm.h"
 #include "state/stream_ram.h"
 #include "update/handover.h"
+#include "update/ram_sample.h"
 
 /*
  * DOC: theory of operation
@@ -38,6 +39,7 @@ struct streaming {
 	bool running; /* the thread is to be joined                     */
 	bool sending;
 	bool created; /* a file was begun and is not complete           */
+	bool locked;  /* the RAM's files, for a load that has not succeeded */
 	int cancel_fd;
 	pid_t child; /* exec: of the channel; 0: none, or waited for    */
 	char what[256];
@@ -112,6 +114,11 @@ static int finish_child(struct streaming *st, int r)
 	return -why.code;
 }
 
+static struct ram_sample *sample_item(struct migration *m)
+{
+	return snapshot_find(&m->snap, ram_sample_desc.name, 0)->state;
+}
+
 static void *transfer(void *arg)
 {
 	struct streaming *st = arg;
@@ -121,6 +128,7 @@ static void *transfer(void *arg)
 	if (st->sending) {
 		const struct stream_sink sink = { write_pieces, next_data, st };
 
+		ram_sample_take(sample_item(m), &m->snap, &m->vm->mem);
 		r = stream_write(&m->snap, &sink, &st->progress, &st->err);
 		if (!r)
 			r = xfer_sync(m->main_fd, st->what, &st->err);
@@ -129,6 +137,8 @@ static void *transfer(void *arg)
 		const struct stream_source source = { read_piece, st };
 
 		r = stream_read(&m->snap, &source, &st->progress, &st->err);
+		if (!r)
+			r = ram_sample_check(sample_item(m), &m->snap, &m->vm->mem, &st->err);
 	}
 	st->result = finish_child(st, r);
 	loop_post(m->vm->loop, &st->done);
@@ -232,13 +242,20 @@ static int inherited_fd(const struct channel *c, struct err *e)
 	return r ? r : (int)number;
 }
 
+static int list_state(struct migration *m, struct err *e)
+{
+	int r = migration_list_state(m, e);
+
+	return r ? r : snapshot_add(&m->snap, ram_sample_desc.name, 0, &ram_sample_desc, e);
+}
+
 int streaming_open(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
 	struct streaming *st;
 	int r;
 
-	r = migration_list_state(m, e);
+	r = list_state(m, e);
 	if (!r)
 		r = create_streaming(m, true, e);
 	if (r)
@@ -275,7 +292,13 @@ int streaming_send(struct migration *m, struct err *e)
 
 static int begin_to_read(struct migration *m, struct err *e)
 {
+	int r;
+
 	migration_set_status(m, MIGRATION_ACTIVE);
+	r = memmap_lock(&m->vm->mem, e);
+	if (r)
+		return r;
+	m->streaming->locked = true;
 	mark_blocks(m, true);
 	return start_thread(m->streaming, e);
 }
@@ -317,7 +340,9 @@ int streaming_listen(struct migration *m, struct err *e)
 	struct err no_socket;
 	int r;
 
-	r = create_streaming(m, false, e);
+	r = list_state(m, e);
+	if (!r)
+		r = create_streaming(m, false, e);
 	if (r)
 		return r;
 	switch (c->transport) {
@@ -363,6 +388,9 @@ void streaming_undo(struct migration *m)
 		xfer_wait_child(st->child, st->cancel_fd, st->what, &ignored);
 		st->child = 0;
 	}
+	if (st->locked)
+		memmap_unlock(&m->vm->mem);
+	st->locked = false;
 	/* What came before the offset is the operator's. */
 	if (st->created)
 		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset);
@@ -397,6 +425,8 @@ void streaming_release(struct migration *m)
 
 	if (!st)
 		return;
+	/* After a load that succeeded the machine has its RAM for good. */
+	st->locked = st->locked && m->vm->foreign;
 	streaming_undo(m);
 	close_fd(&st->cancel_fd);
 	free(TAKE_PTR(m->streaming));
