@@ -42,3 +42,28 @@ def test_cpr_transfer_example_from_a_shell_script(kvm, tmp_path):
 def test_cpr_exec_example_from_a_shell_script(kvm, tmp_path):
     text = run(tmp_path, "doc-cpr-exec")
     assert text.count("VM status: running") == 2
+
+
+def test_cpr_exec_example_with_incoming_defer(kvm, tmp_path):
+    text = run(tmp_path, "doc-cpr-exec", "defer")
+    assert "VM status: paused (inmigrate)" in text
+    assert text.count("VM status: running") >= 2
+
+
+def state_size(text):
+    return int(text.split()[-2])
+
+
+def test_cpr_reboot_example_from_a_shell_script(kvm, tmp_path):
+    text = run(tmp_path, "doc-cpr-reboot")
+    assert "VM status: paused (postmigrate)" in text
+    assert "VM status: paused (inmigrate)" in text
+    # RAM stayed in the file.
+    assert state_size(text) < 1 << 20
+
+
+def test_cpr_reboot_example_as_it_is_printed_loses_no_guest(kvm, tmp_path):
+    """Without -machine memory-backend= RAM is in the stream."""
+    text = run(tmp_path, "doc-cpr-reboot", "without")
+    assert "VM status: paused (postmigrate)" in text
+    assert state_size(text) > 16 << 20
