@@ -107,8 +107,13 @@ static int query_chardev(struct ctl *ctl, json_t *args, json_t **ret, struct err
 	list_for_each(pos, tmp, &ctl->chardev_names) {
 		name = CONTAINER_OF(pos, struct chardev_name, link);
 		json_array_append_new(*ret,
-				      json_pack("{s:s, s:s, s:b}", "label", name->label, "filename",
-						chardev_name(name->chr), "frontend-open", 1));
+				      json_pack("{s:s, s:o, s:b}", "label", name->label, "filename",
+						json_sprintf("%s%s",
+							     chardev_is_connected(name->chr)
+								     ? ""
+								     : "disconnected:",
+							     chardev_name(name->chr)),
+						"frontend-open", chardev_has_front(name->chr)));
 	}
 	return 0;
 }

@@ -134,26 +134,41 @@ int ctl_name_chardev(struct ctl *ctl, const char *label, struct chardev *chr, st
 	return 0;
 }
 
+/* A monitor's device that has no label gets one. */
 static int name_monitor(struct ctl *ctl, struct chardev *chr, struct err *e)
 {
+	struct list *pos, *tmp;
 	char label[32];
 
+	list_for_each(pos, tmp, &ctl->chardev_names)
+		if (CONTAINER_OF(pos, struct chardev_name, link)->chr == chr)
+			return 0;
 	snprintf(label, sizeof(label), "compat_monitor%u", ctl->nr_monitors++);
 	return ctl_name_chardev(ctl, label, chr, e);
 }
 
-int ctl_add_qmp(struct ctl *ctl, struct chardev *chr, struct err *e)
+static int add_qmp(struct ctl *ctl, struct chardev *chr, bool pretty, struct err *e)
 {
 	struct qmp *q;
 	int ret = name_monitor(ctl, chr, e);
 
 	if (ret < 0)
 		return ret;
-	q = qmp_create(ctl, chr);
+	q = qmp_create(ctl, chr, pretty);
 	if (!q)
 		return err_set(e, ENOMEM, "cannot create a QMP session: out of memory");
 	list_add(&ctl->qmps, &q->link);
 	return 0;
+}
+
+int ctl_add_qmp(struct ctl *ctl, struct chardev *chr, struct err *e)
+{
+	return add_qmp(ctl, chr, false, e);
+}
+
+int ctl_add_qmp_pretty(struct ctl *ctl, struct chardev *chr, struct err *e)
+{
+	return add_qmp(ctl, chr, true, e);
 }
 
 int ctl_add_hmp(struct ctl *ctl, struct chardev *chr, struct err *e)

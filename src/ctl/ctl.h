@@ -46,11 +46,18 @@ int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
  */
 void ctl_destroy(struct ctl *ctl);
 
-/* Each starts a session on @chr, which the caller closes after ctl_destroy(). */
+/*
+ * Each starts a session on @chr, which the caller closes after ctl_destroy(); a pretty one
+ * answers on several lines.
+ */
 int ctl_add_qmp(struct ctl *ctl, struct chardev *chr, struct err *e);
+int ctl_add_qmp_pretty(struct ctl *ctl, struct chardev *chr, struct err *e);
 int ctl_add_hmp(struct ctl *ctl, struct chardev *chr, struct err *e);
 
-/* Makes @chr known to query-chardev as @label, which is copied. Sessions do this themselves. */
+/*
+ * Makes @chr known to query-chardev as @label, which is copied. A session names a device that
+ * has no label: compat_monitor0, compat_monitor1 ...
+ */
 int ctl_name_chardev(struct ctl *ctl, const char *label, struct chardev *chr, struct err *e);
 
 #endif

@@ -63,3 +63,8 @@ void json_put_text(struct buf *b, const json_t *v)
 {
 	json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
 }
+
+void json_put_pretty(struct buf *b, const json_t *v)
+{
+	json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | JSON_INDENT(4));
+}

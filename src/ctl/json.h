@@ -18,5 +18,7 @@ json_t *json_split_parse(const struct json_split *s, struct err *e);
 
 /* Appends @v as one line of ASCII, without an end of line. */
 void json_put_text(struct buf *b, const json_t *v);
+/* The same on several lines, indented. */
+void json_put_pretty(struct buf *b, const json_t *v);
 
 #endif

@@ -14,12 +14,15 @@
 static const char generic_error[] = "GenericError";
 static const char command_not_found[] = "CommandNotFound";
 
-/* One line, CR LF at its end. */
+/* One line, or several if pretty; CR LF at the end. */
 static void send_line(struct qmp *q, const json_t *v)
 {
 	AUTO_BUF line = { 0 };
 
-	json_put_text(&line, v);
+	if (q->pretty)
+		json_put_pretty(&line, v);
+	else
+		json_put_text(&line, v);
 	buf_put_str(&line, "\r\n");
 	if (!line.failed)
 		session_put(&q->session, line.data, line.len);
@@ -192,13 +195,14 @@ static const struct session_ops qmp_ops = {
 	.process = qmp_process,
 };
 
-struct qmp *qmp_create(struct ctl *ctl, struct chardev *chr)
+struct qmp *qmp_create(struct ctl *ctl, struct chardev *chr, bool pretty)
 {
 	struct qmp *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		return NULL;
 	q->ctl = ctl;
+	q->pretty = pretty;
 	list_init(&q->link);
 	json_split_init(&q->split);
 	session_start(&q->session, chr, &qmp_ops, q);

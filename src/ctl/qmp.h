@@ -17,11 +17,12 @@ struct qmp {
 	struct session session;
 	struct json_split split;
 	bool negotiated;
+	bool pretty;      /* JSON on several lines */
 	bool lost_events; /* said in the log: this peer does not read */
 };
 
 /* Starts a session on @chr; the caller owns the result. NULL without memory. */
-struct qmp *qmp_create(struct ctl *ctl, struct chardev *chr);
+struct qmp *qmp_create(struct ctl *ctl, struct chardev *chr, bool pretty);
 void qmp_destroy(struct qmp *q);
 
 /*

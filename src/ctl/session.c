@@ -97,6 +97,7 @@ static const struct chardev_front session_front = {
 	.receive = session_receive,
 	.writable = session_writable,
 	.connected = session_connected,
+	.drops_unanswered = true,
 };
 
 void session_start(struct session *s, struct chardev *chr, const struct session_ops *ops,

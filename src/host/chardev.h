@@ -1,15 +1,46 @@
 /* SPDX-License-Identifier: MIT */
-/* Character device back ends: where the bytes of a serial port go and come from. */
+/* Character device back ends: where the bytes of a serial port or a monitor go and come from. */
 #ifndef HOST_CHARDEV_H
 #define HOST_CHARDEV_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "host/loop.h"
 
+/* So many descriptors may come along with one message of a peer; more are closed. */
+#define CHARDEV_MAX_PASSED 16
+
 struct chardev;
+
+enum chardev_kind {
+	CHARDEV_NULL,
+	CHARDEV_STDIO,
+	CHARDEV_FILE,
+	CHARDEV_PTY,
+	CHARDEV_UNIX,
+	CHARDEV_TCP,
+	CHARDEV_FD, /* a socket this process was started with */
+};
+
+/* What to open. Members that a kind has no use for are ignored. */
+struct chardev_config {
+	enum chardev_kind kind;
+	char path[4096];       /* file, unix                                               */
+	char host[256];        /* tcp; empty: all addresses, or this host                   */
+	char port[32];         /* tcp                                                      */
+	int fd;                /* CHARDEV_FD; taken over, and left open in the next program */
+	bool append;           /* file: what is there is kept                              */
+	bool abstract;         /* unix: a name without a file                              */
+	bool server;           /* sockets: listen instead of connecting                    */
+	bool wait;             /* server: chardev_open() waits for the first client         */
+	bool delay;            /* tcp: small writes may be held back                       */
+	bool signals;          /* stdio: Ctrl-C and Ctrl-\ of a terminal are signals         */
+	uint32_t reconnect_ms; /* client: tries again so long after each end, for ever; 0: no */
+	uint32_t retry_ms;     /* client: how long the first connection may be refused       */
+};
 
 /*
  * The front end, i.e. the device. A back end keeps no bytes of its own, so none
@@ -22,17 +53,26 @@ struct chardev_front {
 	void (*writable)(void *opaque);                         /* a short write may be repeated  */
 	/* A peer has connected or gone; NULL: no matter. stdio is connected from the start. */
 	void (*connected)(void *opaque, bool yes);
+	/*
+	 * Descriptors that came with the bytes that receive() gets next; the front end owns
+	 * them, they are close-on-exec. n <= CHARDEV_MAX_PASSED. NULL: they are closed.
+	 */
+	void (*passed)(void *opaque, const int *fds, size_t n);
+	/* Bytes that wait behind output which a peer left unread when it went are dropped. */
+	bool drops_unanswered;
 };
 
 /*
- * Opens the back end that @spec names: `null`, `none`, `stdio`, `file:PATH` (truncated
- * unless `,append=on`), `unix:PATH[,server=on|off][,wait=on|off]` or `tcp:HOST:PORT[,...]`
- * likewise (server: one client at a time, a later one waits its turn; wait=on blocks until
- * the first is there). Main thread. The caller owns the result. A terminal on standard
- * input is put in raw mode and restored by chardev_close() and at exit; there the escape
- * Ctrl-a x calls @quit (may be NULL), Ctrl-a Ctrl-a sends one Ctrl-a.
+ * Opens what @config says. Main thread. The caller owns the result.
+ *
+ * A file is truncated unless appended to. A server socket has one client at a time, a later
+ * one waits its turn. A client socket connects before this returns, or else fails; with
+ * reconnect_ms or retry_ms it does not wait but goes on trying on the loop. Host names are
+ * looked up once, here. A terminal on standard input is put in raw mode and restored by
+ * chardev_close() and at exit; there the escape Ctrl-a x calls @quit (may be NULL), Ctrl-a
+ * Ctrl-a sends one Ctrl-a. stdio is for one character device at a time.
  */
-int chardev_open(struct chardev **out, struct loop *loop, const char *spec,
+int chardev_open(struct chardev **out, struct loop *loop, const struct chardev_config *config,
 		 void (*quit)(void *opaque), void *quit_opaque, struct err *e);
 /* Flushes nothing (there is nothing), closes and frees; NULL is allowed. */
 void chardev_close(struct chardev *c);
@@ -56,13 +96,21 @@ size_t chardev_write(struct chardev *c, const void *p, size_t n);
 /* The front end has room again after room() was 0. Any thread, with the loop's lock held. */
 void chardev_accept_input(struct chardev *c);
 
-/* What it is, e.g. `unix:/run/vm.sock,server=on`; owned by @c. */
+/* What it is, e.g. `unix:/run/vm.sock,server=on` or `pty:/dev/pts/3`; owned by @c. */
 const char *chardev_name(const struct chardev *c);
+/* A peer is there. What needs none, such as a file, is always connected. */
+bool chardev_is_connected(const struct chardev *c);
+/* A front end is attached. */
+bool chardev_has_front(const struct chardev *c);
 
 /* Puts the terminal's own mode back, or raw mode again; no matter for anything else. */
 void chardev_suspend_tty(struct chardev *c, bool suspend);
 
 /* Input comes from a terminal in raw mode: what is typed shows only if it is echoed. */
 bool chardev_is_tty(const struct chardev *c);
+/* It is the terminal this process was started on, of which TERM tells the kind. */
+bool chardev_is_stdio(const struct chardev *c);
+/* The size of its window in characters; 0 if it does not say. For a terminal only. */
+void chardev_tty_size(const struct chardev *c, unsigned int *columns, unsigned int *rows);
 
 #endif

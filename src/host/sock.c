@@ -152,6 +152,36 @@ int sock_check_listening(int fd, struct err *e)
 	return 0;
 }
 
+int sock_check_connected(int fd, struct err *e)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof(sa);
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &n) < 0)
+		return err_set_errno(e, "descriptor %d is not a connected socket", fd);
+	return 0;
+}
+
+bool sock_is_unix(int fd)
+{
+	socklen_t n = sizeof(int);
+	int domain = 0;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) && domain == AF_UNIX;
+}
+
+int sock_get_port(int fd, char *port, size_t n, struct err *e)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int r;
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return err_set_errno(e, "cannot learn the address of a socket");
+	r = getnameinfo((struct sockaddr *)&sa, len, NULL, 0, port, (socklen_t)n, NI_NUMERICSERV);
+	return r ? err_set(e, EINVAL, "cannot learn the port of a socket: %s", gai_strerror(r)) : 0;
+}
+
 int sock_peer(int fd, pid_t *pid, uid_t *uid, struct err *e)
 {
 	struct ucred cred;

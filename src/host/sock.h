@@ -25,8 +25,13 @@ int sock_connect_inet(const char *host, const char *port, struct err *e);
 /* Accepts one connection, blocking unless @fd is non-blocking (-EAGAIN). */
 int sock_accept(int fd, struct err *e);
 
-/* Checks that @fd is a listening socket. */
+/* Checks that @fd is a listening socket, or one with a peer. */
 int sock_check_listening(int fd, struct err *e);
+int sock_check_connected(int fd, struct err *e);
+/* Whether @fd is a UNIX socket, which can pass descriptors. */
+bool sock_is_unix(int fd);
+/* The port number that TCP socket @fd is bound to, as text of less than @n bytes. */
+int sock_get_port(int fd, char *port, size_t n, struct err *e);
 
 /* The process and effective user at the other end of a UNIX socket when it was connected. */
 int sock_peer(int fd, pid_t *pid, uid_t *uid, struct err *e);

@@ -12,19 +12,15 @@
 #include "boot/boot.h"
 #include "ctl/ctl.h"
 #include "dev/pc/pc.h"
-#include "host/chardev.h"
 #include "host/hostid.h"
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/vm.h"
+#include "main/consoles.h"
 #include "main/options.h"
 #include "main/ram.h"
 #include "update/migration.h"
 #include "update/wire.h"
-
-enum {
-	MAX_CHARDEVS = LAYOUT_NR_SERIAL + 2 * OPTIONS_MAX_MONITORS
-};
 
 /* Everything main() puts together; taken apart in reverse. */
 struct program {
@@ -38,9 +34,7 @@ struct program {
 	struct vm *vm;
 	struct migration *migration;
 	struct ctl *ctl;
-	struct chardev *serial[LAYOUT_NR_SERIAL]; /* NULL: no such port; listed in chardevs too */
-	struct chardev *chardevs[MAX_CHARDEVS];
-	size_t nr_chardevs;
+	struct consoles consoles;
 	struct migration_observer observer;
 	struct loop_fd signals;
 	int signal_fd;
@@ -71,35 +65,6 @@ static void quit_requested(void *opaque)
 	vm_request_shutdown(p->vm, "host-ui");
 }
 
-static int add_chardev(struct program *p, const char *spec, struct chardev **out, struct err *e)
-{
-	char text[4200];
-	int r;
-
-	/* What the console showed before the update is not cut off by it. */
-	snprintf(text, sizeof(text), "%s%s", spec,
-		 p->has_cpr && !strncmp(spec, "file:", 5) && !strstr(spec, "append=") ? ",append=on"
-										      : "");
-	r = chardev_open(out, p->vm->loop, text, quit_requested, p, e);
-	if (r)
-		return err_prefix(e, "%s", spec);
-	p->chardevs[p->nr_chardevs++] = *out;
-	return 0;
-}
-
-static int check_stdio(const struct options *o, struct err *e)
-{
-	unsigned int n = o->nographic && !o->nr_serial;
-
-	for (unsigned int i = 0; i < o->nr_serial; i++)
-		n += !strcmp(o->serial[i], "stdio");
-	for (unsigned int i = 0; i < o->nr_qmp; i++)
-		n += !strcmp(o->qmp[i], "stdio");
-	for (unsigned int i = 0; i < o->nr_monitor; i++)
-		n += !strcmp(o->monitor[i], "stdio");
-	return n > 1 ? err_set(e, EINVAL, "cannot use stdio by multiple character devices") : 0;
-}
-
 /* With -nographic the first serial port is on stdio; else there is one that leads nowhere. */
 static void default_serial(struct options *o)
 {
@@ -124,17 +89,15 @@ static unsigned int serial_mask(const struct options *o)
 static int create_devices(struct program *p, struct err *e)
 {
 	struct pc_config cfg = { 0 };
+	int r;
 
-	for (unsigned int i = 0; i < p->opt.nr_serial; i++) {
-		int r;
-
-		if (!strcmp(p->opt.serial[i], "none"))
-			continue;
-		r = add_chardev(p, p->opt.serial[i], &p->serial[i], e);
-		if (r)
-			return err_prefix(e, "-serial");
-		cfg.serial[i] = p->serial[i];
-	}
+	r = consoles_open(&p->consoles, p->vm->loop, p->has_cpr, p->has_cpr || p->opt.incoming,
+			  quit_requested, p, e);
+	if (r)
+		return r;
+	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
+		if (p->consoles.serial[i])
+			cfg.serial[i] = p->consoles.serial[i]->chr;
 	return pc_create_devices(p->vm, &cfg, e);
 }
 
@@ -189,26 +152,10 @@ static int create_monitors(struct program *p, struct err *e)
 		.powerdown = press_power_button,
 		.powerdown_opaque = p->vm,
 	};
-	struct chardev *chr;
 	int r;
 
 	r = ctl_create(&p->ctl, &cfg, e);
-	for (unsigned int i = 0; !r && i < p->opt.nr_serial; i++) {
-		char label[24];
-
-		snprintf(label, sizeof(label), "serial%u", i);
-		if (p->serial[i])
-			r = ctl_name_chardev(p->ctl, label, p->serial[i], e);
-	}
-	for (unsigned int i = 0; !r && i < p->opt.nr_qmp; i++) {
-		r = add_chardev(p, p->opt.qmp[i], &chr, e);
-		r = r ? err_prefix(e, "-qmp") : ctl_add_qmp(p->ctl, chr, e);
-	}
-	for (unsigned int i = 0; !r && i < p->opt.nr_monitor; i++) {
-		r = add_chardev(p, p->opt.monitor[i], &chr, e);
-		r = r ? err_prefix(e, "-monitor") : ctl_add_hmp(p->ctl, chr, e);
-	}
-	return r;
+	return r ? r : consoles_start_monitors(&p->consoles, p->ctl, e);
 }
 
 /* The PID file names the process that has the guest. */
@@ -235,8 +182,7 @@ static void on_exec(void *opaque, bool leaving)
 {
 	struct program *p = opaque;
 
-	for (size_t i = 0; i < p->nr_chardevs; i++)
-		chardev_suspend_tty(p->chardevs[i], leaving);
+	consoles_suspend_tty(&p->consoles, leaving);
 }
 
 static int create_update(struct program *p, struct err *e)
@@ -318,8 +264,8 @@ static int build(struct program *p, struct err *e)
 {
 	int r;
 
-	r = check_stdio(&p->opt, e);
 	default_serial(&p->opt);
+	r = consoles_plan(&p->consoles, &p->opt, e);
 	if (!r)
 		r = receive_guest(p, e);
 	if (!r)
@@ -367,8 +313,7 @@ static void take_apart(struct program *p)
 	if (p->vm)
 		vm_destroy_devices(p->vm);
 	migration_destroy(p->migration);
-	for (size_t i = 0; i < p->nr_chardevs; i++)
-		chardev_close(p->chardevs[i]);
+	consoles_close(&p->consoles);
 	vm_destroy(p->vm);
 	boot_close(p->boot);
 	cpr_state_fini(&p->cpr);

@@ -264,6 +264,31 @@ static int parse_qmp(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+static int parse_qmp_pretty(struct options *o, const char *arg, struct err *e)
+{
+	int r = parse_qmp(o, arg, e);
+
+	if (!r)
+		o->qmp_pretty[o->nr_qmp - 1] = true;
+	return r;
+}
+
+static int parse_chardev(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_chardev == OPTIONS_MAX_CHARDEVS)
+		return err_set(e, E2BIG, "more than %d character devices", OPTIONS_MAX_CHARDEVS);
+	o->chardev[o->nr_chardev++] = arg;
+	return 0;
+}
+
+static int parse_mon(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_mon == OPTIONS_MAX_MONITORS)
+		return err_set(e, E2BIG, "more than %d monitors", OPTIONS_MAX_MONITORS);
+	o->mon[o->nr_mon++] = arg;
+	return 0;
+}
+
 static int parse_monitor(struct options *o, const char *arg, struct err *e)
 {
 	if (!strcmp(arg, "none"))
@@ -363,10 +388,17 @@ static const struct option options[] = {
 	{ "kernel", "FILE", parse_kernel, "Linux bzImage or PVH ELF to boot" },
 	{ "initrd", "FILE", parse_initrd, "initial RAM disk" },
 	{ "append", "TEXT", parse_append, "kernel command line" },
+	{ "chardev", "BACKEND,id=ID[,...]", parse_chardev,
+	  "character device: null, stdio, pty, file (path=, append=), socket (path= or host=, port= "
+	  "or fd=; server=, wait=, reconnect=, nodelay=, abstract=)" },
 	{ "serial", "DEV", parse_serial,
-	  "serial port: stdio, file:PATH, unix:PATH,server=on,wait=off, null; up to 4 times" },
-	{ "qmp", "DEV", parse_qmp, "QMP monitor: stdio, unix:PATH,server=on,wait=off" },
-	{ "monitor", "DEV", parse_monitor, "human monitor, likewise; or none" },
+	  "serial port: stdio, pty, null, none, file:PATH, unix:PATH[,server=on,wait=off], "
+	  "tcp:HOST:PORT[,...], chardev:ID; up to 4 times" },
+	{ "mon", "ID[,mode=MODE][,pretty=on]", parse_mon,
+	  "monitor on character device ID: readline (human) or control (QMP)" },
+	{ "qmp", "DEV", parse_qmp, "QMP monitor on such a device" },
+	{ "qmp-pretty", "DEV", parse_qmp_pretty, "the same, with indented answers" },
+	{ "monitor", "DEV", parse_monitor, "human monitor on such a device; or none" },
 	{ "display", "none", parse_none, "there is no display" },
 	{ "vga", "none", parse_none, "nor a graphics adapter" },
 	{ "nic", "none", parse_none, "nor a network" },

@@ -13,7 +13,8 @@
 
 enum {
 	OPTIONS_MAX_OBJECTS = 8,
-	OPTIONS_MAX_MONITORS = 8
+	OPTIONS_MAX_MONITORS = 8,
+	OPTIONS_MAX_CHARDEVS = 16
 };
 
 enum on_off_auto {
@@ -37,7 +38,12 @@ struct options {
 	const char *object_help; /* -object help, -object TYPE,help         */
 	const char *serial[LAYOUT_NR_SERIAL];
 	unsigned int nr_serial;
+	const char *chardev[OPTIONS_MAX_CHARDEVS];
+	unsigned int nr_chardev;
+	const char *mon[OPTIONS_MAX_MONITORS];
+	unsigned int nr_mon;
 	const char *qmp[OPTIONS_MAX_MONITORS];
+	bool qmp_pretty[OPTIONS_MAX_MONITORS];
 	unsigned int nr_qmp;
 	const char *monitor[OPTIONS_MAX_MONITORS];
 	unsigned int nr_monitor;

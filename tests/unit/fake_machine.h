@@ -85,6 +85,29 @@ const char *chardev_name(const struct chardev *c)
 	return "fake:";
 }
 
+bool chardev_is_connected(const struct chardev *c)
+{
+	(void)c;
+	return true;
+}
+
+bool chardev_has_front(const struct chardev *c)
+{
+	return c->front;
+}
+
+bool chardev_is_stdio(const struct chardev *c)
+{
+	(void)c;
+	return false;
+}
+
+void chardev_tty_size(const struct chardev *c, unsigned int *columns, unsigned int *rows)
+{
+	(void)c;
+	*columns = *rows = 0;
+}
+
 bool chardev_is_tty(const struct chardev *c)
 {
 	return c->tty;

@@ -20,6 +20,8 @@
 #include <cmocka.h>
 
 #include "base/util.h"
+#include "ctl/chardev_opts.h"
+#include "fd_count.h"
 #include "host/chardev.h"
 
 struct fixture {
@@ -28,12 +30,14 @@ struct fixture {
 	struct chardev *chr;
 	char dir[64];
 	char path[96]; /* dir/sock */
-	char spec[128];
+	char spec[192];
 	size_t room;
 	char got[256];
 	size_t nr_got;
 	unsigned int writable_calls;
 	unsigned int quit_calls;
+	int passed[64];
+	size_t nr_passed;
 	char connections[16]; /* + for each peer that came, - for each that went */
 };
 
@@ -66,11 +70,20 @@ static void front_connected(void *opaque, bool yes)
 	strcat(f->connections, yes ? "+" : "-");
 }
 
+static void front_passed(void *opaque, const int *fds, size_t n)
+{
+	struct fixture *f = opaque;
+
+	memcpy(f->passed + f->nr_passed, fds, n * sizeof(fds[0]));
+	f->nr_passed += n;
+}
+
 static const struct chardev_front front = {
 	.room = front_room,
 	.receive = front_receive,
 	.writable = front_writable,
 	.connected = front_connected,
+	.passed = front_passed,
 };
 
 static void quit(void *opaque)
@@ -116,8 +129,19 @@ static void run(struct fixture *f)
 
 static int try_open(struct fixture *f, const char *spec, struct err *e)
 {
-	int r = chardev_open(&f->chr, f->loop, spec, quit, f, e);
+	struct chardev_config config;
+	struct chardev_option option;
+	int r;
 
+	/* Either the text of -chardev or the short form. */
+	if (strstr(spec, ",id=")) {
+		r = chardev_parse_option(spec, &option, e);
+		config = option.config;
+	} else {
+		r = chardev_parse_short(spec, &config, e);
+	}
+	if (!r)
+		r = chardev_open(&f->chr, f->loop, &config, quit, f, e);
 	if (!r)
 		chardev_attach(f->chr, &front, f);
 	run(f);
@@ -412,6 +436,22 @@ static void bad_specs_are_refused_with_a_reason(void **state)
 		{ "unix:/nonexistent/dir/x", "No such file" },
 		{ "unix:/nonexistent/dir/x,server=on,wait=off", "No such file" },
 		{ "tcp:12345", "HOST:PORT" },
+		{ "pty:x", "not a valid" },
+		{ "null,id=", "no id" },
+		{ "null,id=1a", "no id" },
+		{ "frob,id=a", "'frob' is not a valid char driver name" },
+		{ "file,id=a", "no path" },
+		{ "null,id=a,path=/x", "Invalid parameter 'path'" },
+		{ "socket,id=a", "one of path=, fd=" },
+		{ "socket,id=a,path=/x,port=1", "one of path=, fd=" },
+		{ "socket,id=a,host=x", "no port" },
+		{ "socket,id=a,path=/x,wait=off", "'wait' option is incompatible" },
+		{ "socket,id=a,path=/x,server=on,reconnect=1",
+		  "'reconnect' option is incompatible" },
+		{ "socket,id=a,path=/x,reconnect=soon", "reconnect" },
+		{ "socket,id=a,path=/x,telnet=on", "Invalid parameter 'telnet'" },
+		{ "socket,id=a,fd=9999", "9999" },
+		{ "socket,id=a,fd=0,server=on", "not a socket" },
 	};
 	struct fixture *f = *state;
 	struct err e;
@@ -421,6 +461,302 @@ static void bad_specs_are_refused_with_a_reason(void **state)
 		assert_null(f->chr);
 		if (!strstr(e.msg, specs[i][1]))
 			fail_msg("'%s' says: %s", specs[i][0], e.msg);
+	}
+}
+
+/* A server of the test's own at f->path. */
+static int listen_at_path(struct fixture *f)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	unlink(f->path);
+	strcpy(sa.sun_path, f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+/* The next connection to @listener, while the loop runs. */
+static int await_connection(struct fixture *f, int listener)
+{
+	int fd = -1;
+
+	for (int i = 0; i < 300 && fd < 0; i++) {
+		loop_run_once(f->loop, 10);
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	}
+	assert_true(fd >= 0);
+	run(f);
+	return fd;
+}
+
+static void client_connects_again_after_each_end(void **state)
+{
+	struct fixture *f = *state;
+	int listener, fd;
+
+	/* Nobody is there at first, which is no failure. */
+	open_spec(f, "unix:", ",reconnect-ms=20");
+	assert_string_equal(f->connections, "");
+	assert_false(chardev_is_connected(f->chr));
+	assert_int_equal(chardev_write(f->chr, "lost", 4), 4);
+	listener = listen_at_path(f);
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 2; i++) {
+		fd = await_connection(f, listener);
+		assert_int_equal(chardev_write(f->chr, "hi", 2), 2);
+		assert_reads(fd, "hi");
+		close(fd);
+	}
+	fd = await_connection(f, listener);
+	assert_string_equal(f->connections, "+-+-+");
+	assert_true(chardev_is_connected(f->chr));
+	close(fd);
+	close(listener);
+}
+
+static void first_connection_may_be_retried_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev_config config = { .kind = CHARDEV_UNIX, .retry_ms = 10000 };
+	struct err e;
+	int listener, fd;
+
+	strcpy(config.path, f->path);
+	assert_int_equal(chardev_open(&f->chr, f->loop, &config, NULL, NULL, &e), 0);
+	chardev_attach(f->chr, &front, f);
+	run(f);
+	listener = listen_at_path(f);
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	fd = await_connection(f, listener);
+	assert_string_equal(f->connections, "+");
+	close(fd);
+	/* Once connected, the end is the end. */
+	for (int i = 0; i < 10; i++)
+		loop_run_once(f->loop, 10);
+	assert_string_equal(f->connections, "+-");
+	assert_int_equal(accept(listener, NULL, NULL), -1);
+	close(listener);
+}
+
+static void tcp_connection_does_not_block_the_loop(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in sa = { .sin_family = AF_INET };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), fd;
+	socklen_t n = sizeof(sa);
+	struct err e;
+
+	/* A port that is bound but not listened at refuses. */
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &n), 0);
+	snprintf(f->spec, sizeof(f->spec), "socket,id=c0,host=127.0.0.1,port=%u,reconnect-ms=20",
+		 ntohs(sa.sin_port));
+	assert_int_equal(try_open(f, f->spec, &e), 0);
+	run(f);
+	assert_string_equal(f->connections, "");
+	assert_int_equal(listen(listener, 1), 0);
+	fd = await_connection(f, listener);
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+	close(listener);
+}
+
+static void server_on_any_port_says_which(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_in sa = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM, 0), port;
+	struct err e;
+
+	assert_int_equal(try_open(f, "tcp:127.0.0.1:0,server=on,wait=off", &e), 0);
+	assert_int_equal(sscanf(chardev_name(f->chr), "tcp:127.0.0.1:%d,server=on", &port), 1);
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	sa.sin_port = htons((uint16_t)port);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+}
+
+static void abstract_names_need_no_file(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t n;
+	struct err e;
+
+	snprintf(f->spec, sizeof(f->spec), "socket,id=c0,path=%s,abstract=on,server=on,wait=off",
+		 f->path);
+	assert_int_equal(try_open(f, f->spec, &e), 0);
+	assert_int_equal(access(f->path, F_OK), -1);
+	strcpy(sa.sun_path + 1, f->path);
+	n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(f->path));
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, n), 0);
+	assert_int_equal(write(fd, "in", 2), 2);
+	assert_got(f, "in");
+	close(fd);
+}
+
+static void inherited_sockets_are_used(void **state)
+{
+	struct fixture *f = *state;
+	int pair[2], listener, fd;
+	struct err e;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	snprintf(f->spec, sizeof(f->spec), "socket,id=c0,fd=%d", pair[0]);
+	assert_int_equal(try_open(f, f->spec, &e), 0);
+	assert_int_equal(write(pair[1], "in", 2), 2);
+	assert_got(f, "in");
+	chardev_close(f->chr);
+	f->chr = NULL;
+	close(pair[1]);
+
+	listener = listen_at_path(f);
+	snprintf(f->spec, sizeof(f->spec), "socket,id=c0,fd=%d,server=on,wait=off", listener);
+	assert_int_equal(try_open(f, f->spec, &e), 0);
+	fd = dial(f);
+	assert_int_equal(write(fd, "2", 1), 1);
+	assert_got(f, "in2");
+	close(fd);
+}
+
+static void send_with_fds(int to, size_t n)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(64 * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes };
+	struct cmsghdr *m;
+
+	msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+	m = CMSG_FIRSTHDR(&msg);
+	m->cmsg_level = SOL_SOCKET;
+	m->cmsg_type = SCM_RIGHTS;
+	m->cmsg_len = CMSG_LEN(n * sizeof(int));
+	for (size_t i = 0; i < n; i++)
+		memcpy(CMSG_DATA(m) + i * sizeof(int), &to, sizeof(int));
+	assert_int_equal(sendmsg(to, &msg, 0), 1);
+}
+
+static void descriptors_come_with_their_bytes_or_are_closed(void **state)
+{
+	static const struct chardev_front deaf = {
+		.room = front_room,
+		.receive = front_receive,
+		.writable = front_writable,
+	};
+	struct fixture *f = *state;
+	unsigned int before;
+	int fd;
+
+	open_server(f);
+	fd = dial(f);
+	before = fd_count();
+	send_with_fds(fd, 2);
+	assert_got(f, "x");
+	assert_int_equal(f->nr_passed, 2);
+	assert_true(fcntl(f->passed[1], F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(fd_count(), before + 2);
+	/* More than are taken: the rest does not stay open. */
+	send_with_fds(fd, 40);
+	assert_got(f, "xx");
+	assert_int_equal(f->nr_passed, 2 + CHARDEV_MAX_PASSED);
+	assert_int_equal(fd_count(), before + 2 + CHARDEV_MAX_PASSED);
+	/* A front end that knows nothing of them. */
+	chardev_attach(f->chr, &deaf, f);
+	send_with_fds(fd, 3);
+	assert_got(f, "xxx");
+	assert_int_equal(fd_count(), before + 2 + CHARDEV_MAX_PASSED);
+	for (size_t i = 0; i < f->nr_passed; i++)
+		close(f->passed[i]);
+	close(fd);
+}
+
+static void pty_has_a_peer_while_its_slave_is_open(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int columns, rows;
+	const char *path;
+	struct err e;
+	char buf[8];
+	int fd;
+
+	assert_int_equal(try_open(f, "pty", &e), 0);
+	path = chardev_name(f->chr);
+	assert_memory_equal(path, "pty:/dev/pts/", 13);
+	assert_true(chardev_is_tty(f->chr));
+	assert_false(chardev_is_connected(f->chr));
+	for (int i = 0; i < 2; i++) {
+		/* Nobody reads, and nobody is held up. */
+		assert_int_equal(chardev_write(f->chr, "lost", 4), 4);
+		fd = open(path + 4, O_RDWR | O_NOCTTY | O_NONBLOCK);
+		assert_true(fd >= 0);
+		for (int k = 0; k < 100 && !chardev_is_connected(f->chr); k++)
+			loop_run_once(f->loop, 20);
+		assert_int_equal(chardev_write(f->chr, "out", 3), 3);
+		assert_int_equal(read(fd, buf, sizeof(buf)), 3);
+		assert_int_equal(write(fd, "in", 2), 2);
+		assert_got(f, i ? "inin" : "in");
+		chardev_tty_size(f->chr, &columns, &rows);
+		assert_int_equal(columns, 0);
+		close(fd);
+		run(f);
+		assert_false(chardev_is_connected(f->chr));
+	}
+	assert_string_equal(f->connections, "+-+-");
+}
+
+static void commas_are_doubled_in_values(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev_option o;
+	struct mon_option m;
+	struct err e;
+
+	(void)f;
+	assert_int_equal(chardev_parse_option("file,id=a,path=/x,,y,append=on,", &o, &e), 0);
+	assert_string_equal(o.config.path, "/x,y");
+	assert_true(o.config.append);
+	assert_int_equal(chardev_parse_option("backend=socket,id=a-1,host=::1,port=5,server=on,"
+					      "wait=off,nodelay=off",
+					      &o, &e),
+			 0);
+	assert_int_equal(o.config.kind, CHARDEV_TCP);
+	assert_string_equal(o.config.host, "::1");
+	assert_true(o.config.server && !o.config.wait && o.config.delay);
+	assert_int_equal(mon_parse_option("chardev=a,mode=control,pretty=on", &m, &e), 0);
+	assert_true(m.control && m.pretty);
+	assert_int_equal(mon_parse_option("a", &m, &e), 0);
+	assert_string_equal(m.chardev, "a");
+	assert_false(m.control || m.pretty);
+}
+
+static void bad_monitor_options_are_refused(void **state)
+{
+	static const char *const options[][2] = {
+		{ "", "'chardev' is missing" },
+		{ "mode=control", "'chardev' is missing" },
+		{ "a,mode=loud", "unknown monitor mode 'loud'" },
+		{ "a,pretty=on", "not compatible with HMP" },
+		{ "a,mode=control,pretty=very", "very" },
+		{ "a,colour=red", "Invalid parameter 'colour'" },
+	};
+	struct mon_option m;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		assert_true(mon_parse_option(options[i][0], &m, &e) < 0);
+		if (!strstr(e.msg, options[i][1]))
+			fail_msg("'%s' says: %s", options[i][0], e.msg);
 	}
 }
 
@@ -577,6 +913,16 @@ int main(void)
 		TEST(second_client_waits_its_turn),
 		TEST(full_peer_makes_a_short_write_and_then_a_call),
 		TEST(peer_that_leaves_while_full_releases_the_writer),
+		TEST(client_connects_again_after_each_end),
+		TEST(first_connection_may_be_retried_for_a_while),
+		TEST(tcp_connection_does_not_block_the_loop),
+		TEST(server_on_any_port_says_which),
+		TEST(abstract_names_need_no_file),
+		TEST(inherited_sockets_are_used),
+		TEST(descriptors_come_with_their_bytes_or_are_closed),
+		TEST(pty_has_a_peer_while_its_slave_is_open),
+		TEST(commas_are_doubled_in_values),
+		TEST(bad_monitor_options_are_refused),
 		TEST(bad_specs_are_refused_with_a_reason),
 		TEST(terminal_is_raw_while_open_and_then_as_before),
 		TEST(escapes_are_for_us_and_doubled_for_the_guest),

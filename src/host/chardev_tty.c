@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* Character devices that people type at: standard input and output, pseudo-terminals. */
+#include <errno.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "host/chardev_impl.h"
+#include "host/clock.h"
+#include "host/tty.h"
+
+/*
+ * DOC: theory of operation
+ *
+ * Standard input is put in raw mode only if it is a terminal; then the escape key is ours.
+ *
+ * Of a pseudo-terminal we have the master. The kernel tells that the last user of the slave
+ * has gone (end of input), but not that one has come, so that is asked a few times a
+ * second, and only while nobody is there.
+ */
+
+enum {
+	ESCAPE = 1, /* Ctrl-a */
+};
+
+#define PTY_POLL_NS UINT64_C(100000000)
+
+/* A terminal's settings, to be put back; lives as long as the process, for the exit handler. */
+struct saved_tty {
+	int fd; /* -1: put back */
+	bool signals;
+	struct termios old;
+};
+
+static void restore_tty(struct saved_tty *t)
+{
+	if (t->fd >= 0)
+		tcsetattr(t->fd, TCSANOW, &t->old);
+	t->fd = -1;
+}
+
+/* Raw, except that output keeps its newline translation. */
+static int make_raw(struct saved_tty *t, struct err *e)
+{
+	struct termios raw = t->old;
+
+	cfmakeraw(&raw);
+	raw.c_oflag |= OPOST;
+	if (t->signals)
+		raw.c_lflag |= ISIG;
+	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0)
+		return err_set_errno(e, "cannot set the terminal to raw mode");
+	t->fd = STDIN_FILENO;
+	return 0;
+}
+
+static void suspend_stdio(struct chardev *c, bool suspend)
+{
+	struct err e;
+
+	if (!c->tty)
+		return;
+	if (suspend)
+		restore_tty(c->own);
+	else if (make_raw(c->own, &e))
+		log_error("%s", e.msg);
+}
+
+static void restore_tty_at_exit(int status, void *arg)
+{
+	(void)status;
+	restore_tty(arg);
+}
+
+static int set_raw(struct chardev *c, bool signals, struct err *e)
+{
+	struct saved_tty *t = malloc(sizeof(*t));
+
+	if (!t)
+		return err_set(e, ENOMEM, "no memory for the terminal's settings");
+	t->fd = -1;
+	t->signals = signals;
+	if (tcgetattr(STDIN_FILENO, &t->old) < 0 || on_exit(restore_tty_at_exit, t)) {
+		free(t);
+		return err_set(e, EIO, "cannot read the terminal's settings");
+	}
+	c->own = t;
+	c->tty = true;
+	return make_raw(t, e);
+}
+
+static size_t filter_escapes(struct chardev *c, uint8_t *p, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint8_t b = p[i];
+
+		if (!c->escaped && b == ESCAPE) {
+			c->escaped = true;
+			continue;
+		}
+		if (c->escaped && b == 'x' && c->quit)
+			c->quit(c->quit_opaque);
+		if (!c->escaped || b == ESCAPE)
+			p[kept++] = b;
+		c->escaped = false;
+	}
+	return kept;
+}
+
+/* The exit handler keeps the block itself. */
+static void close_stdio(struct chardev *c)
+{
+	if (c->own)
+		restore_tty(c->own);
+}
+
+static const struct chardev_ops stdio_ops = { .close = close_stdio };
+
+static const struct chardev_ops stdio_tty_ops = {
+	.filter = filter_escapes,
+	.suspend = suspend_stdio,
+	.close = close_stdio,
+};
+
+int chardev_open_stdio(struct chardev *c, const struct chardev_config *config, struct err *e)
+{
+	bool tty = isatty(STDIN_FILENO);
+	int r;
+
+	c->ops = tty ? &stdio_tty_ops : &stdio_ops;
+	c->in_fd = STDIN_FILENO;
+	c->out_fd = STDOUT_FILENO;
+	r = chardev_set_name(c, e, "stdio");
+	return r || !tty ? r : set_raw(c, config->signals, e);
+}
+
+struct pty {
+	struct chardev *c;
+	int master;
+	struct loop_timer poll; /* [l] */
+};
+
+static void poll_pty(void *opaque)
+{
+	struct pty *p = opaque;
+
+	if (tty_has_peer(p->master)) {
+		chardev_set_peer(p->c, p->master);
+		chardev_update(p->c);
+	} else {
+		loop_timer_set(p->c->loop, &p->poll, clock_boottime_ns() + PTY_POLL_NS);
+	}
+}
+
+static void pty_gone(struct chardev *c, int fd)
+{
+	struct pty *p = c->own;
+
+	(void)fd;
+	loop_timer_set(c->loop, &p->poll, clock_boottime_ns() + PTY_POLL_NS);
+}
+
+static ssize_t write_pty(struct chardev *c, const void *p, size_t n)
+{
+	return write(c->out_fd, p, n);
+}
+
+static void close_pty(struct chardev *c)
+{
+	struct pty *p = c->own;
+
+	if (!p)
+		return;
+	loop_timer_cancel(&p->poll);
+	close_fd(&p->master);
+	free(p);
+}
+
+static const struct chardev_ops pty_ops = {
+	.write = write_pty,
+	.gone = pty_gone,
+	.close = close_pty,
+};
+
+int chardev_open_pty(struct chardev *c, const struct chardev_config *config, struct err *e)
+{
+	struct pty *p = calloc(1, sizeof(*p));
+	char path[64];
+	int r;
+
+	(void)config;
+	if (!p)
+		return err_set(e, ENOMEM, "no memory for a pseudo-terminal");
+	c->ops = &pty_ops;
+	c->own = p;
+	c->duplex = true;
+	c->tty = true;
+	p->c = c;
+	p->master = -1;
+	loop_timer_init(&p->poll, poll_pty, p);
+	r = tty_open_pair(&p->master, NULL, path, sizeof(path), e);
+	if (!r)
+		r = chardev_set_name(c, e, "pty:%s", path);
+	if (!r)
+		loop_timer_set(c->loop, &p->poll, 0);
+	return r;
+}

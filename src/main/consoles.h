@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The character devices of the command line, and which serial port or monitor has which. */
+#ifndef MAIN_CONSOLES_H
+#define MAIN_CONSOLES_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "ctl/chardev_opts.h"
+#include "machine/layout.h"
+#include "main/options.h"
+
+struct chardev;
+struct ctl;
+struct loop;
+
+enum console_front {
+	FRONT_NONE,
+	FRONT_SERIAL,
+	FRONT_QMP,
+	FRONT_QMP_PRETTY,
+	FRONT_HMP
+};
+
+enum {
+	CONSOLES_MAX = OPTIONS_MAX_CHARDEVS + LAYOUT_NR_SERIAL + 2 * OPTIONS_MAX_MONITORS
+};
+
+struct console {
+	char label[CHARDEV_MAX_ID];
+	const char *option, *text; /* of the command line, for messages */
+	struct chardev_config config;
+	enum console_front front;
+	struct chardev *chr; /* owned; NULL: not open */
+};
+
+/* Zero-initialised is empty. */
+struct consoles {
+	struct console list[CONSOLES_MAX]; /* as they are opened */
+	unsigned int nr;
+	struct console *serial[LAYOUT_NR_SERIAL]; /* NULL: no such port        */
+	struct console *monitors[CONSOLES_MAX];   /* as they are started       */
+	unsigned int nr_monitors;
+};
+
+/*
+ * Reads the options and decides who gets what; opens nothing. The strings of @o have to
+ * outlive @cs. The error names the option.
+ */
+int consoles_plan(struct consoles *cs, const struct options *o, struct err *e);
+
+/*
+ * Opens all devices. @keep_files: files are appended to, so that what the guest's console showed
+ * before an update is not cut off. @retry: who is to listen for a client socket may come a
+ * little later than this process.
+ */
+int consoles_open(struct consoles *cs, struct loop *loop, bool keep_files, bool retry,
+		  void (*quit)(void *opaque), void *opaque, struct err *e);
+
+/* Makes the devices known to query-chardev and starts the monitors. */
+int consoles_start_monitors(struct consoles *cs, struct ctl *ctl, struct err *e);
+
+/* See chardev_suspend_tty(). */
+void consoles_suspend_tty(struct consoles *cs, bool suspend);
+
+void consoles_close(struct consoles *cs);
+
+#endif
