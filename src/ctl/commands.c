@@ -7,10 +7,7 @@
 #include "ctl/commands.h"
 
 static const struct command *const tables[] = {
-	monitor_commands,
-	machine_commands,
-	migration_commands,
-	cpr_commands,
+	monitor_commands, machine_commands, migration_commands, cpr_commands, fd_commands,
 };
 
 static const struct schema_member no_args[] = { { .name = NULL } };

@@ -24,6 +24,7 @@ struct command {
 };
 
 /* Each file of handlers has one table, which ends with a NULL name. */
+extern const struct command fd_commands[];
 extern const struct command machine_commands[];
 extern const struct command migration_commands[];
 extern const struct command cpr_commands[];

@@ -86,6 +86,7 @@ int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
 	list_init(&ctl->qmps);
 	list_init(&ctl->hmps);
 	list_init(&ctl->chardev_names);
+	fd_sets_init(&ctl->fd_sets);
 	ctl->vm_observer.event = on_vm_event;
 	ctl->vm_observer.opaque = ctl;
 	ctl->migration_observer.status = on_migration_status;
@@ -115,6 +116,7 @@ void ctl_destroy(struct ctl *ctl)
 		free(name->label);
 		free(name);
 	}
+	fd_sets_clear(&ctl->fd_sets);
 	free(ctl);
 }
 

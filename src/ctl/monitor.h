@@ -7,6 +7,8 @@
 
 #include "base/list.h"
 #include "ctl/ctl.h"
+#include "ctl/fd_store.h"
+#include "ctl/session.h"
 #include "machine/vm.h"
 #include "update/migration.h"
 
@@ -22,6 +24,8 @@ struct ctl {
 	struct list hmps;          /* struct hmp                                    */
 	struct list chardev_names; /* struct chardev_name                           */
 	unsigned int nr_monitors;
+	struct session *current; /* whose request runs; NULL: nobody's           */
+	struct fd_sets fd_sets;
 	bool quitting; /* `quit` was accepted: no request is taken more */
 	struct vm_observer vm_observer;
 	struct migration_observer migration_observer;

@@ -146,10 +146,12 @@ static void handle_value(struct qmp *q)
 	json_t *request;
 
 	request = json_split_parse(&q->split, &r.e);
+	q->ctl->current = &q->session;
 	if (request)
 		run_request(q, request, &r);
 	else
 		r.class = generic_error;
+	q->ctl->current = NULL;
 	json_decref(request);
 	/* Nobody is there any more, or somebody else: the reply is not for them. */
 	if (generation == q->session.generation)
@@ -178,13 +180,26 @@ static bool qmp_process(void *opaque, const void *p, size_t n, size_t *used)
 	return true;
 }
 
+/* Descriptor sets have no use without a client that knows them. */
+static void clear_fd_sets(struct ctl *ctl)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &ctl->qmps)
+		if (CONTAINER_OF(pos, struct qmp, link)->session.connected)
+			return;
+	fd_sets_clear(&ctl->fd_sets);
+}
+
 static void qmp_connected(void *opaque, bool yes)
 {
 	struct qmp *q = opaque;
 
 	json_split_fini(&q->split);
-	if (!yes)
+	if (!yes) {
+		clear_fd_sets(q->ctl);
 		return;
+	}
 	q->negotiated = false;
 	q->lost_events = false;
 	send_greeting(q);

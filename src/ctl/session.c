@@ -84,7 +84,9 @@ static void session_connected(void *opaque, bool yes)
 	struct session *s = opaque;
 
 	s->generation++;
+	s->connected = yes;
 	s->in.len = 0;
+	fd_store_clear(&s->fds);
 	if (yes) {
 		s->out.len = 0;
 		s->out_pos = 0;
@@ -92,11 +94,22 @@ static void session_connected(void *opaque, bool yes)
 	s->ops->connected(s->opaque, yes);
 }
 
+static void session_passed(void *opaque, const int *fds, size_t n)
+{
+	struct session *s = opaque;
+
+	/* All requests before these are done; what they have left is nobody's any more. */
+	if (!s->in.len && !s->busy)
+		fd_store_drop_passed(&s->fds);
+	fd_store_pass(&s->fds, fds, n);
+}
+
 static const struct chardev_front session_front = {
 	.room = session_room,
 	.receive = session_receive,
 	.writable = session_writable,
 	.connected = session_connected,
+	.passed = session_passed,
 	.drops_unanswered = true,
 };
 
@@ -104,12 +117,14 @@ void session_start(struct session *s, struct chardev *chr, const struct session_
 		   void *opaque)
 {
 	*s = (struct session){ .chr = chr, .ops = ops, .opaque = opaque };
+	fd_store_init(&s->fds);
 	chardev_attach(chr, &session_front, s);
 }
 
 void session_stop(struct session *s)
 {
 	flush(s);
+	fd_store_clear(&s->fds);
 	buf_fini(&s->in);
 	buf_fini(&s->out);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "ctl/fd_store.h"
 #include "host/chardev.h"
 
 /* With more unsent output than this no further input is taken or handled. */
@@ -29,6 +30,8 @@ struct session {
 	struct chardev *chr; /* not owned                                               */
 	const struct session_ops *ops;
 	void *opaque;
+	struct fd_store fds; /* what the peer has sent                               */
+	bool connected;
 	struct buf in;  /* received, not handled                                   */
 	struct buf out; /* to be sent, from out_pos                                */
 	size_t out_pos;
