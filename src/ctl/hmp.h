@@ -4,6 +4,7 @@
 #define CTL_HMP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/buf.h"
 #include "base/list.h"
@@ -38,5 +39,12 @@ void hmp_migration_status(struct hmp *h, enum migration_status status);
  * NULL nobody can wait, and the line says so.
  */
 void hmp_run_line(struct ctl *ctl, const char *line, struct buf *out, bool *wait);
+
+/*
+ * The names of all commands, and of what `info` shows, in the order of the help; NULL
+ * from the first @i past the end on. For completion.
+ */
+const char *hmp_command_name(size_t i);
+const char *hmp_info_name(size_t i);
 
 #endif

@@ -370,6 +370,16 @@ static const struct hmp_command commands[] = {
 	  "set a migration capability" },
 };
 
+const char *hmp_command_name(size_t i)
+{
+	return i < ARRAY_SIZE(commands) ? commands[i].name : NULL;
+}
+
+const char *hmp_info_name(size_t i)
+{
+	return i < ARRAY_SIZE(infos) ? infos[i].name : NULL;
+}
+
 static const struct hmp_command *find(const char *name)
 {
 	const struct hmp_command *k;
