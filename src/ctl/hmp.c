@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "ctl/hmp.h"
+#include "ctl/hmp_complete.h"
 #include "ctl/monitor.h"
 
 /* Scripts written for QEMU wait for this. */
@@ -22,6 +24,19 @@ static void put_text(struct hmp *h, const char *text)
 	session_put(&h->session, text, strlen(text));
 }
 
+/* Asks for the next line. */
+static void put_prompt(struct hmp *h)
+{
+	unsigned int columns, rows;
+
+	if (!h->edit) {
+		put_text(h, prompt);
+		return;
+	}
+	chardev_tty_size(h->session.chr, &columns, &rows);
+	line_edit_begin(h->edit, columns, rows);
+}
+
 /* A terminal in raw mode shows only what we send. */
 static void echo(struct hmp *h, const char *text)
 {
@@ -29,23 +44,31 @@ static void echo(struct hmp *h, const char *text)
 		put_text(h, text);
 }
 
-static void end_of_line(struct hmp *h)
+/* Runs @line, shows what it prints, and asks for the next one. */
+static void run_line(struct hmp *h, const char *line)
 {
 	uint64_t generation = h->session.generation;
 	AUTO_BUF out = { 0 };
 
-	echo(h, "\r\n");
-	if (h->too_long)
-		buf_put_str(&out, "Error: the line is too long\r\n");
-	h->line[h->too_long ? 0 : h->len] = '\0';
-	h->len = 0;
-	h->too_long = false;
-	hmp_run_line(h->ctl, h->line, &out, &h->waiting);
+	h->ctl->current = &h->session;
+	hmp_run_line(h->ctl, line, &out, &h->waiting);
+	h->ctl->current = NULL;
 	if (generation != h->session.generation)
 		return;
 	session_put(&h->session, out.data, out.len);
 	if (!h->waiting && !h->ctl->quitting)
-		put_text(h, prompt);
+		put_prompt(h);
+}
+
+static void end_of_line(struct hmp *h)
+{
+	echo(h, "\r\n");
+	if (h->too_long)
+		put_text(h, "Error: the line is too long\r\n");
+	h->line[h->too_long ? 0 : h->len] = '\0';
+	h->len = 0;
+	h->too_long = false;
+	run_line(h, h->line);
 }
 
 static void erase(struct hmp *h, size_t n)
@@ -102,7 +125,14 @@ static bool hmp_process(void *opaque, const void *p, size_t n, size_t *used)
 	if (h->waiting || h->ctl->quitting)
 		return false;
 	*used = 1;
-	handle_byte(h, *in);
+	if (h->edit) {
+		const char *line = line_edit_type(h->edit, *in);
+
+		if (line)
+			run_line(h, line);
+	} else {
+		handle_byte(h, *in);
+	}
 	return true;
 }
 
@@ -117,13 +147,42 @@ static void hmp_connected(void *opaque, bool yes)
 	if (!yes)
 		return;
 	put_text(h, "Baton " CTL_VERSION " monitor - type 'help' for more information\r\n");
-	put_text(h, prompt);
+	put_prompt(h);
 }
 
 static const struct session_ops hmp_ops = {
 	.connected = hmp_connected,
 	.process = hmp_process,
 };
+
+static void edit_output(void *opaque, const char *p, size_t n)
+{
+	struct hmp *h = opaque;
+
+	session_put(&h->session, p, n);
+}
+
+static void edit_complete(void *opaque, const char *before, void (*add)(void *to, const char *word),
+			  void *to)
+{
+	(void)opaque;
+	hmp_complete(before, add, to);
+}
+
+static const struct line_edit_ops edit_ops = {
+	.output = edit_output,
+	.complete = edit_complete,
+};
+
+/* Of a terminal that is not ours nothing is known but that it has the usual keys. */
+static void create_editor(struct hmp *h, struct chardev *chr)
+{
+	const char *terminal = chardev_is_stdio(chr) ? getenv("TERM") : NULL;
+	struct err e = ERR_INIT;
+
+	if (line_edit_create(&h->edit, terminal, prompt, HMP_MAX_LINE, &edit_ops, h, &e))
+		log_warn("the monitor is without line editing: %s", e.msg);
+}
 
 struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
 {
@@ -133,6 +192,8 @@ struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
 		return NULL;
 	h->ctl = ctl;
 	list_init(&h->link);
+	if (chardev_is_tty(chr))
+		create_editor(h, chr);
 	session_start(&h->session, chr, &hmp_ops, h);
 	return h;
 }
@@ -141,6 +202,7 @@ void hmp_destroy(struct hmp *h)
 {
 	list_del(&h->link);
 	session_stop(&h->session);
+	line_edit_destroy(h->edit);
 	free(h);
 }
 
@@ -160,6 +222,6 @@ void hmp_migration_status(struct hmp *h, enum migration_status status)
 		put_text(h, info.error);
 		put_text(h, "\r\n");
 	}
-	put_text(h, prompt);
+	put_prompt(h);
 	session_resume(&h->session);
 }

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "ctl/lineedit.h"
 #include "ctl/session.h"
 #include "update/migration.h"
 
@@ -19,6 +20,7 @@ struct hmp {
 	struct list link; /* in ctl->hmps */
 	struct ctl *ctl;
 	struct session session;
+	struct line_edit *edit; /* on a terminal; NULL: plain lines */
 	char line[HMP_MAX_LINE];
 	size_t len;
 	bool too_long; /* the line; its rest is dropped                       */

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "ctl/hmp.h"
+#include "ctl/hmp_complete.h"
 #include "ctl/words.h"
 
 #define BANNER "Baton 0.1.0 monitor - type 'help' for more information\r\n"
@@ -173,6 +175,7 @@ static void migrate_waits_unless_told_not_to(void **state)
 	assert_false(t->f.migration.exit_on_error);
 }
 
+/* A terminal that became one after the session had begun has no editor. */
 static void only_a_terminal_gets_an_echo(void **state)
 {
 	struct hmp_test *t = *state;
@@ -187,6 +190,85 @@ static void only_a_terminal_gets_an_echo(void **state)
 	       "ab\x15"
 	       "info kvm\r\n",
 	       "ab\b \b\b \binfo kvm\r\nkvm support: enabled\r\n" PROMPT);
+}
+
+static int set_up_tty(void **state)
+{
+	struct hmp_test *t = calloc(1, sizeof(*t));
+	struct err e = ERR_INIT;
+
+	fake_init(&t->f);
+	t->f.chr.tty = true;
+	assert_int_equal(ctl_add_hmp(t->f.ctl, &t->f.chr, &e), 0);
+	assert_string_equal(fake_output(&t->f, &t->text), BANNER PROMPT);
+	*state = t;
+	return 0;
+}
+
+static void a_terminal_gets_line_editing(void **state)
+{
+	struct hmp_test *t = *state;
+
+	expect_part(t, "info na\tx\x7f\r", "toy\r\n" PROMPT);
+	expect_part(t, "\x1b[A\r", "toy\r\n" PROMPT);
+	expect_part(t, "info m\t\t", "migrate_capabilities");
+	expect_part(t, "\003", "^C\r\n" PROMPT);
+	/* The prompt comes when the update has ended. */
+	fake_type(&t->f, "migrate unix:b\r");
+	assert_null(strstr(fake_output(&t->f, &t->text), "\n" PROMPT));
+	fake_migration_status(&t->f, MIGRATION_COMPLETED);
+	assert_string_equal(fake_output(&t->f, &t->text), PROMPT);
+	expect_part(t, "q\r", "q\r\n");
+	assert_true(t->f.vm.shutdown_requested);
+}
+
+static void the_next_person_starts_with_an_empty_line(void **state)
+{
+	struct hmp_test *t = *state;
+
+	fake_type(&t->f, "info name\rhalf a li");
+	t->f.chr.front->connected(t->f.chr.opaque, false);
+	fake_output(&t->f, &t->text);
+	t->f.chr.front->connected(t->f.chr.opaque, true);
+	assert_string_equal(fake_output(&t->f, &t->text), BANNER PROMPT);
+	expect_part(t, "info kvm\r", "kvm support: enabled\r\n" PROMPT);
+	expect_part(t, "\x1b[A\x1b[A\r", "toy\r\n" PROMPT);
+}
+
+static void add_word(void *to, const char *word)
+{
+	buf_printf(to, "%s ", word);
+}
+
+/* @some is among the words for @line; empty: there are none. */
+static void expect_completion(const char *line, const char *some)
+{
+	AUTO_BUF words = { 0 };
+
+	hmp_complete(line, add_word, &words);
+	buf_put_u8(&words, 0);
+	if (*some ? !strstr((const char *)words.data, some) : words.len != 1)
+		fail_msg("'%s' gives: %s", line, (const char *)words.data);
+}
+
+static void words_are_completed_where_they_stand(void **state)
+{
+	(void)state;
+	expect_completion("", "migrate_set_parameter ");
+	expect_completion("sto", "cont ");
+	expect_completion("  sto", "cont ");
+	expect_completion("stop ", "");
+	expect_completion("info ", "version ");
+	expect_completion("info status ", "");
+	expect_completion("help mi", "migrate_cancel ");
+	expect_completion("migrate_set_capability ", "events ");
+	expect_completion("migrate_set_capability  events o", "on off ");
+	expect_completion("migrate_set_capability events on ", "");
+	expect_completion("migrate_set_parameter ", "cpr-exec-command ");
+	expect_completion("migrate_set_parameter mode cpr", "cpr-transfer ");
+	expect_completion("migrate_set_parameter nope ", "");
+	expect_completion(
+		"a-word-of-more-than-sixty-four-characters-is-no-command-of-ours-at-all b", "");
 }
 
 static void expect_words(const char *text, const char *want)
@@ -235,6 +317,11 @@ int main(void)
 		HMP_TEST(parameters_are_set_from_text),
 		HMP_TEST(migrate_waits_unless_told_not_to),
 		HMP_TEST(only_a_terminal_gets_an_echo),
+		cmocka_unit_test_setup_teardown(a_terminal_gets_line_editing, set_up_tty,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_next_person_starts_with_an_empty_line,
+						set_up_tty, tear_down),
+		cmocka_unit_test(words_are_completed_where_they_stand),
 		cmocka_unit_test(words_are_split_as_a_shell_does),
 	};
 
