@@ -44,6 +44,9 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 	case VM_EVENT_RESUME:
 		send_event(ctl, "RESUME", NULL);
 		break;
+	case VM_EVENT_WAKEUP:
+		send_event(ctl, "WAKEUP", NULL);
+		break;
 	case VM_EVENT_RESET:
 		send_event(ctl, "RESET", reason_to_json(detail));
 		break;

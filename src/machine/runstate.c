@@ -22,14 +22,16 @@ static const struct {
 	[RUNSTATE_RUNNING] = { "running", TO(INTERNAL_ERROR) | TO(PAUSED) | TO(FINISH_MIGRATE) |
 						  TO(SHUTDOWN) | TO(SUSPENDED) },
 	[RUNSTATE_PAUSED] = { "paused", TO(RUNNING) | TO(FINISH_MIGRATE) | TO(POSTMIGRATE) |
-						TO(PRELAUNCH) | TO(INTERNAL_ERROR) },
+						TO(PRELAUNCH) | TO(SUSPENDED) |
+						TO(INTERNAL_ERROR) },
 	[RUNSTATE_SUSPENDED] = { "suspended", TO(RUNNING) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) |
-						      TO(PAUSED) | TO(SHUTDOWN) },
+						      TO(PAUSED) | TO(SHUTDOWN) |
+						      TO(INTERNAL_ERROR) },
 	[RUNSTATE_FINISH_MIGRATE] = { "finish-migrate", TO(RUNNING) | TO(PAUSED) | TO(POSTMIGRATE) |
 								TO(PRELAUNCH) | TO(INTERNAL_ERROR) |
 								TO(SHUTDOWN) | TO(SUSPENDED) },
-	[RUNSTATE_POSTMIGRATE] = { "postmigrate",
-				   TO(RUNNING) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) },
+	[RUNSTATE_POSTMIGRATE] = { "postmigrate", TO(RUNNING) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) |
+							  TO(SUSPENDED) },
 	[RUNSTATE_SHUTDOWN] = { "shutdown", TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) },
 	[RUNSTATE_INTERNAL_ERROR] = { "internal-error",
 				      TO(PAUSED) | TO(FINISH_MIGRATE) | TO(PRELAUNCH) },
@@ -59,4 +61,22 @@ bool runstate_may_change(enum runstate from, enum runstate to)
 bool runstate_is_live(enum runstate s)
 {
 	return s == RUNSTATE_RUNNING || s == RUNSTATE_SUSPENDED;
+}
+
+enum runstate runstate_after_start(bool was_suspended)
+{
+	return was_suspended ? RUNSTATE_SUSPENDED : RUNSTATE_RUNNING;
+}
+
+bool runstate_remember_suspended(enum runstate from, enum runstate to, bool was_suspended)
+{
+	switch (to) {
+	case RUNSTATE_RUNNING:
+	case RUNSTATE_SUSPENDED:
+	case RUNSTATE_PRELAUNCH:
+		/* In these the state itself says all. */
+		return false;
+	default:
+		return was_suspended || from == RUNSTATE_SUSPENDED;
+	}
 }

@@ -190,6 +190,12 @@ static void tell_devices(struct vm *vm, bool running)
 	}
 }
 
+static void enter_guest(struct vm *vm)
+{
+	tell_devices(vm, true);
+	vcpu_resume_all(vm);
+}
+
 void vm_set_runstate(struct vm *vm, enum runstate to)
 {
 	if (vm->runstate == to)
@@ -197,33 +203,44 @@ void vm_set_runstate(struct vm *vm, enum runstate to)
 	if (!runstate_may_change(vm->runstate, to))
 		log_error("invalid runstate transition: '%s' -> '%s'", runstate_name(vm->runstate),
 			  runstate_name(to));
+	vm->was_suspended = runstate_remember_suspended(vm->runstate, to, vm->was_suspended);
 	vm->runstate = to;
 }
 
 void vm_start(struct vm *vm)
 {
-	if (vm->runstate == RUNSTATE_RUNNING)
+	if (runstate_is_live(vm->runstate))
 		return;
 	if (vm->foreign) {
 		log_error("not started: the guest belongs to another process");
 		return;
 	}
-	vm_set_runstate(vm, RUNSTATE_RUNNING);
-	tell_devices(vm, true);
-	vcpu_resume_all(vm);
+	vm_set_runstate(vm, runstate_after_start(vm->was_suspended));
+	if (vm->runstate == RUNSTATE_RUNNING)
+		enter_guest(vm);
 	vm_notify(vm, VM_EVENT_RESUME, NULL);
+}
+
+bool vm_wakeup(struct vm *vm)
+{
+	if (vm->runstate != RUNSTATE_SUSPENDED || vm->foreign)
+		return false;
+	vm_set_runstate(vm, RUNSTATE_RUNNING);
+	enter_guest(vm);
+	vm_notify(vm, VM_EVENT_WAKEUP, NULL);
+	return true;
 }
 
 void vm_stop(struct vm *vm, enum runstate to)
 {
-	bool ran = vm->runstate == RUNSTATE_RUNNING;
+	bool was_live = runstate_is_live(vm->runstate);
 
-	if (ran) {
+	if (vm->runstate == RUNSTATE_RUNNING) {
 		vcpu_pause_all(vm);
 		tell_devices(vm, false);
 	}
 	vm_set_runstate(vm, to);
-	if (ran)
+	if (was_live)
 		vm_notify(vm, VM_EVENT_STOP, NULL);
 }
 

@@ -35,6 +35,7 @@ struct kvm_cpuid2;
 enum vm_event {
 	VM_EVENT_STOP,
 	VM_EVENT_RESUME,
+	VM_EVENT_WAKEUP,
 	VM_EVENT_RESET,    /* @detail: the reason, e.g. guest-reset           */
 	VM_EVENT_SHUTDOWN, /* @detail: the reason, e.g. guest-shutdown        */
 	VM_EVENT_POWERDOWN,
@@ -59,6 +60,7 @@ struct vm {
 	unsigned int nr_vcpus;
 	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes  */
 	enum runstate runstate;   /* [m]                                                 */
+	bool was_suspended;       /* [m] the stopped guest is asleep (S3)                */
 	bool no_reboot;           /* [c] a guest reset ends the process                  */
 	bool quit;                /* [m] the process is to end                           */
 	struct list observers;    /* [l]                                                 */
@@ -108,15 +110,24 @@ int vm_reset(struct vm *vm, struct err *e);
 
 /*
  * Enters the guest and goes to running; does nothing if it runs, and refuses, with a log
- * line, while the guest is foreign. Main loop's thread, lock held, as vm_stop().
+ * line, while the guest is foreign. A guest that was asleep when it was stopped goes to
+ * suspended and is not entered. Main loop's thread, lock held, as vm_stop().
  */
 void vm_start(struct vm *vm);
+/*
+ * Goes from suspended to running and enters the guest, also if this process has never
+ * entered it before. False, with nothing changed, in any other state.
+ */
+bool vm_wakeup(struct vm *vm);
 /*
  * Leaves the guest, if it runs, and goes to @to. On return all vCPUs are paused, between two
  * instructions. Drops the lock in between; requests may have come meanwhile.
  */
 void vm_stop(struct vm *vm, enum runstate to);
-/* Changes the run state without touching vCPUs. A change the table forbids is logged. */
+/*
+ * Changes the run state without touching vCPUs, and vm->was_suspended with it. A change
+ * the table forbids is logged.
+ */
 void vm_set_runstate(struct vm *vm, enum runstate to);
 
 /*

@@ -221,17 +221,6 @@ void streaming_info(const struct migration *m, struct migration_info *out);
 /* The times of the pause, shared with the other side if there is one at the same time. */
 struct owner_times *handover_times(struct migration *m);
 
-/* The run state as it travels: QEMU's globalstate section. */
-struct global_state {
-	uint32_t size; /* of the name with its NUL */
-	uint8_t runstate[32];
-	bool has_vm_was_suspended;
-	bool vm_was_suspended;
-	uint8_t unused[66];
-};
-
-extern const struct vs_desc global_state_desc;
-
 /* The machine as the other side must have it; text owned by the caller. */
 char *machine_config_text(const struct migration *m);
 /* Compares; -EINVAL names the difference. */

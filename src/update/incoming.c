@@ -16,6 +16,7 @@
 #include "host/file.h"
 #include "host/process.h"
 #include "host/sock.h"
+#include "machine/globalstate.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
 #include "update/handover.h"
@@ -517,7 +518,6 @@ int incoming_receive(struct migration *m, struct err *e)
 
 int incoming_load(struct migration *m, struct err *e)
 {
-	const struct global_state *g;
 	int r = 0;
 
 	if (!migration_mode_streams(m->mode)) {
@@ -528,9 +528,8 @@ int incoming_load(struct migration *m, struct err *e)
 		r = vm_load_state(m->vm, &m->snap, e);
 	if (r)
 		return err_prefix(e, "load of migration failed");
-	g = snapshot_find(&m->snap, global_state_desc.name, 0)->state;
-	/* Its check() has parsed it before. */
-	runstate_parse((const char *)g->runstate, &m->saved_runstate);
+	m->saved_runstate = global_state_get(
+		snapshot_find(&m->snap, global_state_desc.name, 0)->state, &m->vm->was_suspended);
 	handover_times(m)->loaded = clock_boottime_ns();
 	return STEP_NEXT;
 }
@@ -565,7 +564,9 @@ int incoming_run(struct migration *m, struct err *e)
 	t->entered = clock_boottime_ns();
 	if (runstate_is_live(m->saved_runstate) && m->autostart) {
 		vm_start(vm);
-		t->entered = wait_for_entry(vm);
+		/* A guest in S3 is entered when it is woken up. */
+		if (vm->runstate == RUNSTATE_RUNNING)
+			t->entered = wait_for_entry(vm);
 	} else if (runstate_is_live(m->saved_runstate)) {
 		vm_set_runstate(vm, RUNSTATE_PAUSED);
 	} else {

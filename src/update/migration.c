@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/handover.h"
 
@@ -22,35 +23,6 @@ static const char *const status_names[] = {
 	[MIGRATION_FAILING] = "failing",
 	[MIGRATION_FAILED] = "failed",
 	[MIGRATION_DEVICE] = "device",
-};
-
-static const struct vs_field global_state_fields[] = {
-	VS_FIELD_RANGE(struct global_state, size, 1, SIZEOF_FIELD(struct global_state, runstate)),
-	VS_BUFFER(struct global_state, runstate),
-	VS_FIELD(struct global_state, has_vm_was_suspended),
-	VS_FIELD(struct global_state, vm_was_suspended),
-	VS_BUFFER(struct global_state, unused),
-	VS_END,
-};
-
-static int check_global_state(const void *state, struct err *e)
-{
-	const struct global_state *g = state;
-	enum runstate ignored;
-
-	if (g->runstate[g->size - 1] || strlen((const char *)g->runstate) != g->size - 1 ||
-	    !runstate_parse((const char *)g->runstate, &ignored))
-		return err_set(e, EINVAL, "the state names a run state that is unknown here");
-	return 0;
-}
-
-const struct vs_desc global_state_desc = {
-	.name = "globalstate",
-	.version = 1,
-	.min_version = 1,
-	.size = sizeof(struct global_state),
-	.fields = global_state_fields,
-	.check = check_global_state,
 };
 
 const char *migration_status_name(enum migration_status s)
@@ -355,7 +327,7 @@ int migration_stop(struct migration *m, struct err *e)
 
 	if (vm->runstate == RUNSTATE_INMIGRATE)
 		m->autostart = false;
-	else if (vm->runstate == RUNSTATE_RUNNING)
+	else if (runstate_is_live(vm->runstate))
 		vm_stop(vm, RUNSTATE_PAUSED);
 	else if (vm->runstate == RUNSTATE_FINISH_MIGRATE)
 		return err_set(e, EBUSY, "an update is at work, the guest is stopped already");

@@ -12,6 +12,7 @@
 #include "host/file.h"
 #include "host/process.h"
 #include "host/sock.h"
+#include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/handover.h"
 
@@ -290,21 +291,11 @@ void outgoing_undo_stop(struct migration *m)
 
 	/* From postmigrate, after an exec that failed, there is one way back. */
 	vm_set_runstate(vm, RUNSTATE_FINISH_MIGRATE);
-	if (m->saved_runstate == RUNSTATE_RUNNING)
+	if (runstate_is_live(m->saved_runstate))
 		vm_start(vm);
 	else
 		vm_set_runstate(vm, m->saved_runstate);
 	vm_set_busy(vm, false);
-}
-
-static void save_global_state(struct migration *m)
-{
-	struct global_state *g = snapshot_find(&m->snap, global_state_desc.name, 0)->state;
-
-	*g = (struct global_state){ .has_vm_was_suspended = true };
-	g->size = (uint32_t)snprintf((char *)g->runstate, sizeof(g->runstate), "%s",
-				     runstate_name(m->saved_runstate)) +
-		  1;
 }
 
 int outgoing_save(struct migration *m, struct err *e)
@@ -316,7 +307,8 @@ int outgoing_save(struct migration *m, struct err *e)
 	r = vm_save_state(m->vm, &m->snap, e);
 	if (r)
 		return err_prefix(e, "the state cannot be saved");
-	save_global_state(m);
+	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state,
+			 m->saved_runstate, m->vm->was_suspended);
 	if (!migration_mode_streams(m->mode))
 		r = stream_encode(&m->snap, &m->stream, e);
 	m->state_bytes = m->stream.len;

@@ -129,6 +129,15 @@ void vm_notify(struct vm *vm, enum vm_event event, const char *detail)
 	}
 }
 
+bool vm_wakeup(struct vm *vm)
+{
+	if (vm->runstate != RUNSTATE_SUSPENDED)
+		return false;
+	vm->runstate = RUNSTATE_RUNNING;
+	vm_notify(vm, VM_EVENT_WAKEUP, NULL);
+	return true;
+}
+
 void vm_request_reset(struct vm *vm, const char *reason)
 {
 	vm->reset_requested = true;

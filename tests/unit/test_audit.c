@@ -13,9 +13,9 @@
 
 #include "base/util.h"
 #include "dev/pc/pc.h"
+#include "machine/globalstate.h"
 #include "machine/vcpu_state.h"
 #include "state/stream.h"
-#include "update/handover.h"
 
 enum {
 	MAX_DESCS = 64
