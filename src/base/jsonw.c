@@ -82,3 +82,9 @@ void jsonw_u64(struct jsonw *w, const char *key, uint64_t value)
 	begin_member(w, key);
 	buf_put(w->out, num, (size_t)n);
 }
+
+void jsonw_bool(struct jsonw *w, const char *key, bool value)
+{
+	begin_member(w, key);
+	buf_put_str(w->out, value ? "true" : "false");
+}

@@ -25,5 +25,6 @@ void jsonw_begin_array(struct jsonw *w, const char *key);
 void jsonw_end_array(struct jsonw *w);
 void jsonw_str(struct jsonw *w, const char *key, const char *value);
 void jsonw_u64(struct jsonw *w, const char *key, uint64_t value);
+void jsonw_bool(struct jsonw *w, const char *key, bool value);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the machine knows of a device: its class, its state table and its hooks. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -16,12 +17,51 @@ void device_add(struct vm *vm, struct device *d, const struct device_class *clas
 	list_for_each(pos, tmp, &vm->devices) {
 		const struct device *o = CONTAINER_OF(pos, struct device, link);
 
-		if (!strcmp(o->class->name, class->name))
-			d->instance_id++;
+		if (!strcmp(o->class->name, class->name) && o->instance_id >= d->instance_id)
+			d->instance_id = o->instance_id + 1;
 	}
 	list_add(&vm->devices, &d->link);
 	if (class->reset)
 		class->reset(d);
+}
+
+bool device_class_is_migratable(const struct device_class *class)
+{
+	return class->state ? !class->state->unmigratable : class->stateless;
+}
+
+size_t device_blockers(const struct vm *vm, const char **names, size_t max)
+{
+	size_t n = 0;
+
+	for (const struct list *pos = vm->devices.next; pos != &vm->devices; pos = pos->next) {
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (device_class_is_migratable(d->class))
+			continue;
+		if (n < max)
+			names[n] = d->class->name;
+		n++;
+	}
+	return n;
+}
+
+int device_class_check_migratable(const struct device_class *class, struct err *e)
+{
+	if (device_class_is_migratable(class))
+		return 0;
+	return err_set(e, EOPNOTSUPP,
+		       "Device %s is not migratable, but --only-migratable was specified",
+		       class->name);
+}
+
+int device_check_all_migratable(const struct vm *vm, struct err *e)
+{
+	int r = 0;
+
+	for (const struct list *pos = vm->devices.next; !r && pos != &vm->devices; pos = pos->next)
+		r = device_class_check_migratable(CONTAINER_OF(pos, struct device, link)->class, e);
+	return r;
 }
 
 void *device_state(const struct device *d)

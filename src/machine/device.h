@@ -17,9 +17,14 @@
  * Only `s` crosses an update, and all of it does. State that KVM keeps for a
  * device (interrupt controllers, PIT, clock, vCPUs) has a struct and a table of
  * ours too; such a class fetches it with capture() and sets it with apply().
+ *
+ * A device that cannot be saved has a table that says so (vs_desc.unmigratable); so has,
+ * in effect, one without a table that does not claim to be stateless. Such a device
+ * blocks every save and every load of the machine, by name.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -34,6 +39,7 @@ struct device_class {
 	const char *name;            /* the state section's idstr                           */
 	const struct vs_desc *state; /* NULL only with @stateless                           */
 	bool stateless;              /* said explicitly: this class has nothing to save     */
+	const char *alias;           /* idstr in states of earlier releases; NULL: the same */
 	uint32_t state_offset;       /* of `s` in the device struct, where the defaults work */
 	/*
 	 * Fills @state (state->size bytes) from the device without changing it.
@@ -69,6 +75,20 @@ struct device {
  * edges. Before the machine first runs.
  */
 void device_add(struct vm *vm, struct device *d, const struct device_class *class);
+
+/* Whether a device of this class can be saved and loaded, or needs not be. */
+bool device_class_is_migratable(const struct device_class *class);
+/*
+ * Names of the devices in @vm that cannot be saved, in order, the first @max of them in
+ * @names; how many there are. The names stay the classes'. Machine lock.
+ */
+size_t device_blockers(const struct vm *vm, const char **names, size_t max);
+/*
+ * For -only-migratable, at start and before a device is added later: -EOPNOTSUPP, with the
+ * name, if a device cannot be saved. Machine lock.
+ */
+int device_class_check_migratable(const struct device_class *class, struct err *e);
+int device_check_all_migratable(const struct vm *vm, struct err *e);
 
 /* `s` of a device whose class uses the defaults. */
 void *device_state(const struct device *d);

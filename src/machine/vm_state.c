@@ -18,6 +18,7 @@ int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 {
 	const struct ram_block *b = NULL;
 	struct list *pos, *tmp;
+	const char *blocker;
 	int r = 0;
 
 	while (!r && (b = memmap_next_block(&vm->mem, b))) {
@@ -34,12 +35,17 @@ int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 	}
 	if (r)
 		return r;
+	if (device_blockers(vm, &blocker, 1))
+		return err_set(e, EOPNOTSUPP, "State blocked by non-migratable device '%s'",
+			       blocker);
 	list_for_each(pos, tmp, &vm->devices) {
 		const struct device *d = CONTAINER_OF(pos, struct device, link);
 
 		if (!d->class->state)
 			continue;
 		r = snapshot_add(s, d->class->name, d->instance_id, d->class->state, e);
+		if (!r && d->class->alias)
+			r = snapshot_add_alias(s, d->class->alias, d->instance_id, e);
 		if (r)
 			return r;
 	}

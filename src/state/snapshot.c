@@ -32,6 +32,19 @@ struct snapshot_item *snapshot_find(const struct snapshot *s, const char *idstr,
 	return NULL;
 }
 
+struct snapshot_item *snapshot_find_loading(const struct snapshot *s, const char *idstr,
+					    uint32_t instance_id)
+{
+	struct snapshot_item *it = snapshot_find(s, idstr, instance_id);
+
+	for (size_t i = 0; !it && i < s->nr_items; i++)
+		if (s->items[i].alias_idstr[0] && s->items[i].alias_instance_id == instance_id &&
+		    !strcmp(s->items[i].alias_idstr, idstr))
+			it = &s->items[i];
+	return it;
+}
+
+/* One more than the highest; below the reserved value, whatever others chose. */
 static uint32_t free_instance(const struct snapshot *s, const char *idstr)
 {
 	uint32_t id = 0;
@@ -39,6 +52,10 @@ static uint32_t free_instance(const struct snapshot *s, const char *idstr)
 	for (size_t i = 0; i < s->nr_items; i++)
 		if (!strcmp(s->items[i].idstr, idstr) && s->items[i].instance_id >= id)
 			id = s->items[i].instance_id + 1;
+	if (id != SNAPSHOT_AUTO_INSTANCE)
+		return id;
+	for (id = 0; snapshot_find(s, idstr, id);)
+		id++;
 	return id;
 }
 
@@ -48,9 +65,14 @@ int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 	struct snapshot_item *it;
 	void *p;
 
+	if (desc->unmigratable)
+		return err_set(e, EOPNOTSUPP, "State blocked by non-migratable device '%s'", idstr);
+	if (strlen(idstr) >= sizeof(it->idstr))
+		return err_set(e, ENAMETOOLONG, "'%s' is too long to be the name of a state",
+			       idstr);
 	if (instance_id == SNAPSHOT_AUTO_INSTANCE)
 		instance_id = free_instance(s, idstr);
-	if (instance_id == SNAPSHOT_AUTO_INSTANCE || snapshot_find(s, idstr, instance_id))
+	if (snapshot_find_loading(s, idstr, instance_id))
 		return err_set(e, EEXIST, "two things with the state name '%s' %u", idstr,
 			       instance_id);
 	if (s->nr_items == s->cap_items) {
@@ -68,6 +90,21 @@ int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 	it = &s->items[s->nr_items++];
 	*it = (struct snapshot_item){ .instance_id = instance_id, .desc = desc, .state = p };
 	snprintf(it->idstr, sizeof(it->idstr), "%s", idstr);
+	return 0;
+}
+
+int snapshot_add_alias(struct snapshot *s, const char *idstr, uint32_t instance_id, struct err *e)
+{
+	struct snapshot_item *it = &s->items[s->nr_items - 1];
+
+	if (strlen(idstr) >= sizeof(it->alias_idstr))
+		return err_set(e, ENAMETOOLONG, "'%s' is too long to be the name of a state",
+			       idstr);
+	if (instance_id == SNAPSHOT_AUTO_INSTANCE || snapshot_find_loading(s, idstr, instance_id))
+		return err_set(e, EEXIST, "two things with the state name '%s' %u", idstr,
+			       instance_id);
+	snprintf(it->alias_idstr, sizeof(it->alias_idstr), "%s", idstr);
+	it->alias_instance_id = instance_id;
 	return 0;
 }
 

@@ -26,6 +26,9 @@
 struct snapshot_item {
 	char idstr[64];
 	uint32_t instance_id; /* distinguishes items of one idstr, from 0     */
+	/* What it was called by an earlier release; accepted when loading. Empty: nothing. */
+	char alias_idstr[64];
+	uint32_t alias_instance_id;
 	const struct vs_desc *desc;
 	void *state; /* desc->size bytes, owned by the snapshot      */
 	bool loaded; /* set by decoding                              */
@@ -62,10 +65,17 @@ void snapshot_fini(struct snapshot *s);
 
 /*
  * Adds an item with a zeroed struct. @instance_id may be SNAPSHOT_AUTO_INSTANCE:
- * one more than the highest of that idstr, from 0. -ENOMEM, or -EEXIST if taken.
+ * one more than the highest of that idstr, from 0; the lowest free one if that would be
+ * the reserved value, which is never given. -ENOMEM; -EEXIST if taken; -EOPNOTSUPP, with
+ * the known text, if @desc says that this state cannot be saved.
  */
 int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 		 const struct vs_desc *desc, struct err *e);
+/*
+ * Lets the item that was added last be loaded under another name as well, that of an
+ * earlier release; it is saved under its own. -EEXIST if the name is taken.
+ */
+int snapshot_add_alias(struct snapshot *s, const char *idstr, uint32_t instance_id, struct err *e);
 /*
  * Lists a RAM block of @size bytes, in place; names are distinct. The caller may fill in
  * the rest of s->rams[s->nr_rams - 1]. -ENOMEM only.
@@ -75,5 +85,8 @@ int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct
 /* Still the snapshot's, valid until the next snapshot_add(); NULL: there is none. */
 struct snapshot_item *snapshot_find(const struct snapshot *s, const char *idstr,
 				    uint32_t instance_id);
+/* The same, by name or alias, as for loading. */
+struct snapshot_item *snapshot_find_loading(const struct snapshot *s, const char *idstr,
+					    uint32_t instance_id);
 
 #endif

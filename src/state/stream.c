@@ -430,7 +430,7 @@ static int decode_ram_list(struct cursor *in, struct snapshot *s, struct err *e)
 static int decode_full(struct cursor *in, struct snapshot *s, const char *idstr, uint32_t instance,
 		       uint32_t version, struct err *e)
 {
-	struct snapshot_item *it = snapshot_find(s, idstr, instance);
+	struct snapshot_item *it = snapshot_find_loading(s, idstr, instance);
 	int r;
 
 	if (!it)

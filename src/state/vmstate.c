@@ -55,6 +55,11 @@ static uint32_t used_count(const struct vs_field *f, const void *s)
 	return MIN(n, f->count);
 }
 
+static bool is_sent(const struct vs_field *f, const void *s)
+{
+	return !f->exists || f->exists(s);
+}
+
 static void encode_fields(const struct vs_desc *d, uint32_t since, const void *s, struct buf *out,
 			  struct jsonw *json);
 
@@ -136,7 +141,7 @@ static void encode_fields(const struct vs_desc *d, uint32_t since, const void *s
 		uint32_t n = used_count(f, s);
 		size_t start = out->len;
 
-		if (f->since != since || !n)
+		if (f->since != since || !n || !is_sent(f, s))
 			continue;
 		if (f->kind == VS_KIND_BUFFER)
 			buf_put(out, p, n);
@@ -153,7 +158,7 @@ static uint32_t next_since(const struct vs_desc *d, uint32_t after)
 {
 	uint32_t found = 0;
 
-	for (const struct vs_field *f = d->fields; f->name; f++)
+	for (const struct vs_field *f = d->fields; f && f->name; f++)
 		if (f->since > after && (!found || f->since < found))
 			found = f->since;
 	return found;
@@ -224,6 +229,60 @@ void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct j
 		jsonw_end_array(json);
 }
 
+static void describe_table_fields(const struct vs_desc *d, uint32_t since, struct jsonw *json)
+{
+	jsonw_begin_array(json, "Fields");
+	for (const struct vs_field *f = d->fields; f && f->name; f++) {
+		bool is_buffer = f->kind == VS_KIND_BUFFER;
+
+		if (f->since != since)
+			continue;
+		jsonw_begin_object(json, NULL);
+		jsonw_str(json, "field", f->name);
+		jsonw_u64(json, "version_id", since);
+		jsonw_bool(json, "field_exists", f->exists);
+		if (f->is_array && !is_buffer)
+			jsonw_u64(json, "num", f->count);
+		jsonw_u64(json, "size", is_buffer ? f->count : f->elem_size);
+		if (f->sub)
+			vs_describe(f->sub, "Description", json);
+		jsonw_end_object(json);
+	}
+	jsonw_end_array(json);
+}
+
+static void describe_table_head(const char *name, uint32_t version, uint32_t min_version,
+				struct jsonw *json)
+{
+	jsonw_str(json, "name", name);
+	jsonw_u64(json, "version_id", version);
+	jsonw_u64(json, "minimum_version_id", min_version);
+}
+
+void vs_describe(const struct vs_desc *d, const char *key, struct jsonw *json)
+{
+	bool has_parts = next_since(d, 0) || (d->subsections && d->subsections->desc);
+	char name[VS_NAME_MAX + 1];
+
+	jsonw_begin_object(json, key);
+	describe_table_head(d->name, d->version, d->min_version, json);
+	describe_table_fields(d, 0, json);
+	if (has_parts)
+		jsonw_begin_array(json, "Subsections");
+	for (uint32_t v = next_since(d, 0); v; v = next_since(d, v)) {
+		snprintf(name, sizeof(name), "%s/v%u", d->name, v);
+		jsonw_begin_object(json, NULL);
+		describe_table_head(name, v, v, json);
+		describe_table_fields(d, v, json);
+		jsonw_end_object(json);
+	}
+	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++)
+		vs_describe(sub->desc, NULL, json);
+	if (has_parts)
+		jsonw_end_array(json);
+	jsonw_end_object(json);
+}
+
 static int decode_fields(const struct vs_desc *d, uint32_t since, struct cursor *in, void *s,
 			 struct err *e);
 
@@ -289,7 +348,7 @@ static int decode_fields(const struct vs_desc *d, uint32_t since, struct cursor 
 		uint32_t n = f->count;
 		int r;
 
-		if (f->since != since)
+		if (f->since != since || !is_sent(f, s))
 			continue;
 		if (f->var_len) {
 			n = *(uint32_t *)((char *)s + f->len_offset);
@@ -341,6 +400,12 @@ static int check_place(const char *name, unsigned int at, unsigned int *place, s
 	return 0;
 }
 
+static int unknown_version(const char *name, uint32_t version, uint32_t known, struct err *e)
+{
+	return err_set(e, EINVAL, "subsection '%s' has version %u, known is %u", name, version,
+		       known);
+}
+
 static int decode_subsection(const struct vs_desc *d, const char *name, struct cursor *in, void *s,
 			     unsigned int *place, struct err *e)
 {
@@ -351,11 +416,15 @@ static int decode_subsection(const struct vs_desc *d, const char *name, struct c
 
 	cursor_take(in, 2 + strlen(name));
 	version = cursor_be32(in);
+	if (in->failed)
+		return err_set(e, ENODATA, "the state ends in subsection '%s'", name);
 	for (uint32_t v = next_since(d, 0); v; v = next_since(d, v)) {
 		snprintf(own, sizeof(own), "%s/v%u", d->name, v);
 		at++;
 		if (strcmp(own, name))
 			continue;
+		if (version != v)
+			return unknown_version(name, version, v, e);
 		r = check_place(name, at, place, e);
 		return r ? r : decode_fields(d, v, in, s, e);
 	}
@@ -364,8 +433,7 @@ static int decode_subsection(const struct vs_desc *d, const char *name, struct c
 		if (strcmp(sub->desc->name, name))
 			continue;
 		if (version < sub->desc->min_version || version > sub->desc->version)
-			return err_set(e, EINVAL, "subsection '%s' has version %u, known is %u",
-				       name, version, sub->desc->version);
+			return unknown_version(name, version, sub->desc->version, e);
 		r = check_place(name, at, place, e);
 		return r ? r : decode_fields(sub->desc, 0, in, s, e);
 	}
@@ -409,7 +477,7 @@ static int audit_nested(const struct vs_desc *d, const struct vs_field *f, struc
 		return err_set(e, EINVAL, "'%s': the table of '%s' is for another struct", d->name,
 			       f->name);
 	for (const struct vs_field *n = f->sub->fields; n->name; n++)
-		inline_only = inline_only && !n->var_len;
+		inline_only = inline_only && !n->var_len && !n->exists;
 	if (!inline_only)
 		return err_set(e, EINVAL,
 			       "'%s': the nested table '%s' has parts that are not sent inline",
@@ -455,19 +523,40 @@ static int audit_fields(const struct vs_desc *d, uint8_t *covered, struct err *e
 	return 0;
 }
 
+static int audit_subsection(const struct vs_desc *d, const struct vs_subsection *sub, struct err *e)
+{
+	const struct vs_desc *own = sub->desc;
+	size_t n = strlen(d->name);
+
+	if (own->size != d->size)
+		return err_set(e, EINVAL, "'%s' describes another struct than '%s'", own->name,
+			       d->name);
+	if (strncmp(own->name, d->name, n) || own->name[n] != '/' || !own->name[n + 1])
+		return err_set(e, EINVAL, "subsection '%s' is not named after '%s'", own->name,
+			       d->name);
+	if (!sub->needed)
+		return err_set(e, EINVAL, "subsection '%s' does not say when it is needed",
+			       own->name);
+	if (own->subsections || own->check || next_since(own, 0))
+		return err_set(e, EINVAL, "subsection '%s' has parts that are not sent", own->name);
+	return 0;
+}
+
 int vs_audit(const struct vs_desc *d, struct err *e)
 {
 	AUTO_FREE uint8_t *covered = calloc(1, d->size ? d->size : 1);
 	int r;
 
+	if (d->unmigratable)
+		return d->fields ? err_set(e, EINVAL, "'%s' is not saved, but has fields", d->name)
+				 : 0;
 	if (!covered)
 		return err_set(e, ENOMEM, "no memory to audit '%s'", d->name);
 	r = audit_fields(d, covered, e);
 	for (const struct vs_subsection *sub = d->subsections; !r && sub && sub->desc; sub++) {
-		if (sub->desc->size != d->size)
-			return err_set(e, EINVAL, "'%s' describes another struct than '%s'",
-				       sub->desc->name, d->name);
-		r = audit_fields(sub->desc, covered, e);
+		r = audit_subsection(d, sub, e);
+		if (!r)
+			r = audit_fields(sub->desc, covered, e);
 	}
 	if (r)
 		return r;

@@ -51,6 +51,8 @@ struct vs_field {
 	uint64_t min;
 	uint64_t max;
 	const struct vs_desc *sub; /* VS_KIND_STRUCT only                                 */
+	/* Whether the field is sent; looks at fields before it only. NULL: always. */
+	bool (*exists)(const void *s);
 };
 
 /* A part of the state that is sent only when needed; fields are of the same struct. */
@@ -72,6 +74,7 @@ struct vs_desc {
 	 * Fills @e and returns -errno to refuse it.
 	 */
 	int (*check)(const void *s, struct err *e);
+	bool unmigratable; /* this state cannot be saved; there are no fields  */
 };
 
 /* A pointer member matches none of these, so listing one does not compile. */
@@ -116,6 +119,11 @@ struct vs_desc {
 #define VS_FIELD_SINCE(type, member, ver)                   \
 	{                                                   \
 		VS_FIELD_BASE(type, member), .since = (ver) \
+	}
+/* A scalar that is sent only where @fn holds for the fields before it. */
+#define VS_FIELD_TEST(type, member, fn)                     \
+	{                                                   \
+		VS_FIELD_BASE(type, member), .exists = (fn) \
 	}
 /* A scalar whose loaded value must lie in [lo, hi]. */
 #define VS_FIELD_RANGE(type, member, lo, hi)                                             \
@@ -177,9 +185,18 @@ void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct j
 int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e);
 
 /*
+ * Writes the JSON object that describes @d without any state, as a member @key of the
+ * object, or element (NULL) of the array, that is being written: the form that tools which
+ * compare the tables of two releases read. Newer fields are shown as their subsections.
+ */
+void vs_describe(const struct vs_desc *d, const char *key, struct jsonw *json);
+
+/*
  * Fails, naming the first byte, unless each byte of the struct is described exactly
  * once; also for a nested table with parts that are not sent inline (newer fields,
- * subsections, a check, variable lengths), and for a count after what it counts.
+ * subsections, a check, variable lengths, predicates), for a count after what it
+ * counts, and for a subsection without a predicate, with parts of its own, or whose name
+ * does not start with that of @d and a slash.
  */
 int vs_audit(const struct vs_desc *d, struct err *e);
 

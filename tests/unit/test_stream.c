@@ -616,10 +616,14 @@ static void names_of_items_are_unique_and_numbered(void **state)
 	assert_int_equal(s.items[2].instance_id, 1);
 	assert_int_equal(snapshot_add(&s, "thing", 1, &thing_desc, &e), -EEXIST);
 	assert_int_equal(snapshot_add(&s, "thing", SNAPSHOT_AUTO_INSTANCE - 1, &thing_desc, &e), 0);
-	assert_int_equal(snapshot_add(&s, "thing", SNAPSHOT_AUTO_INSTANCE, &thing_desc, &e),
-			 -EEXIST);
+	/* The reserved value is not handed out: the lowest free one is. */
+	assert_int_equal(snapshot_add(&s, "thing", SNAPSHOT_AUTO_INSTANCE, &thing_desc, &e), 0);
+	assert_int_equal(s.items[s.nr_items - 1].instance_id, 2);
+	assert_int_equal(snapshot_add(&s, "thing", SNAPSHOT_AUTO_INSTANCE, &thing_desc, &e), 0);
+	assert_int_equal(s.items[s.nr_items - 1].instance_id, 3);
 	assert_ptr_equal(snapshot_find(&s, "thing", 1), &s.items[2]);
-	assert_null(snapshot_find(&s, "thing", 2));
+	assert_null(snapshot_find(&s, "thing", 4));
+	assert_null(snapshot_find(&s, "thing", SNAPSHOT_AUTO_INSTANCE));
 	assert_null(snapshot_find(&s, "nothing", 0));
 	snapshot_fini(&s);
 }
