@@ -17,6 +17,7 @@
 #include "host/sock.h"
 #include "machine/vm.h"
 #include "main/consoles.h"
+#include "main/dump.h"
 #include "main/options.h"
 #include "main/ram.h"
 #include "update/migration.h"
@@ -98,7 +99,10 @@ static int create_devices(struct program *p, struct err *e)
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
 		if (p->consoles.serial[i])
 			cfg.serial[i] = p->consoles.serial[i]->chr;
-	return pc_create_devices(p->vm, &cfg, e);
+	r = pc_create_devices(p->vm, &cfg, e);
+	if (!r && p->opt.only_migratable)
+		r = device_check_all_migratable(p->vm, e);
+	return r;
 }
 
 static int boot_machine(void *opaque, struct vm *vm, struct err *e)
@@ -338,14 +342,18 @@ int main(int argc, char **argv)
 	} else if (options_parse(&p->opt, argc, argv, &e)) {
 		log_error("%s", e.msg);
 		fall_back(p, e.msg);
-	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version)) {
-		fall_back(p, "its command line only asks for help or the version");
+	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version || p->opt.dump_vmstate)) {
+		fall_back(p, "its command line only asks for help, the version or the tables");
 	} else if (p->opt.help) {
 		options_print_help(&p->opt);
 		code = 0;
 	} else if (p->opt.version) {
 		printf("Baton version " CTL_VERSION "\n");
 		code = 0;
+	} else if (p->opt.dump_vmstate) {
+		code = dump_vmstate_to_file(p->opt.dump_vmstate, &e) ? 1 : 0;
+		if (code)
+			log_error("-dump-vmstate: %s", e.msg);
 	} else if (build(p, &e) || start(p, &e)) {
 		log_error("%s", e.msg);
 		fall_back(p, e.msg);

@@ -365,6 +365,8 @@ FLAG_OPTION(stopped)
 FLAG_OPTION(nodefaults)
 FLAG_OPTION(nographic)
 FLAG_OPTION(no_reboot)
+FLAG_OPTION(only_migratable)
+STRING_OPTION(dump_vmstate)
 
 static int parse_enable_kvm(struct options *o, const char *arg, struct err *e)
 {
@@ -411,6 +413,10 @@ static const struct option options[] = {
 	{ "S", NULL, parse_stopped, "do not start; wait for the monitor's cont" },
 	{ "incoming", "ADDRESS", parse_incoming,
 	  "take a guest over: defer, a URI, or a channel as JSON or dotted keys; repeatable" },
+	{ "only-migratable", NULL, parse_only_migratable,
+	  "refuse devices whose state cannot be saved" },
+	{ "dump-vmstate", "FILE", parse_dump_vmstate,
+	  "describe the state tables in FILE as JSON, and end" },
 	{ "debug", "handover=STEP:FAULT", parse_debug, "test aid: kill, stop or fail at a step" },
 	{ "version", NULL, parse_version, "print the version" },
 	{ "help", NULL, parse_help, "print this" },

@@ -49,7 +49,9 @@ struct options {
 	unsigned int nr_monitor;
 	bool stopped; /* -S */
 	bool nodefaults, nographic, no_reboot;
-	bool incoming; /* any -incoming */
+	bool only_migratable;     /* a device that cannot be saved is refused */
+	const char *dump_vmstate; /* the file to describe the state tables in */
+	bool incoming;            /* any -incoming */
 	bool has_main, has_cpr;
 	struct channel main_channel, cpr_channel; /* -incoming */
 	const char *fault;                        /* -debug handover= */
