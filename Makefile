@@ -27,7 +27,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench audit clean install
+	lab bench audit alone clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -40,6 +40,7 @@ help:
 ## make demo       boot a Debian kernel and update the VMM under it (README)
 ## make test       everything CI runs: check, vmtest, lab
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
+## make alone      tests of state that link without the machine
 ## make vmtest     tests that need /dev/kvm
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause and its parts, as figures
@@ -74,7 +75,34 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libbaton.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
--include $(OBJ:.o=.d) $(B)/src/main/main.d $(UNIT:%=$(B)/tests/unit/%.d)
+# State without the machine: these units link once more, with base, state and the sources
+# named after them and with nothing of the machine, KVM or the monitors.
+ALONE := test_vmstate: test_vmstate_audit: test_stream: test_stream_ram: \
+	test_ptimer:machine/ptimer.c \
+	test_ptimer_loop:machine/ptimer.c:machine/ptimer_loop.c:host/loop.c:host/clock.c \
+	test_serial:dev/pc/serial.c \
+	test_rtc:dev/pc/rtc.c:dev/pc/rtc_time.c:host/loop.c
+ALONE_NAMES := $(foreach a,$(ALONE),$(firstword $(subst :, ,$(a))))
+ALONE_BASE := $(patsubst %.c,$(B)/alone/%.o,$(wildcard src/base/*.c src/state/*.c))
+
+# What creates a device in a machine is in sections of its own, which the linker leaves out.
+$(B)/alone/%.o: %.c | build/.setup
+	@mkdir -p $(@D)
+	@echo "  CC    $< (alone)"
+	@$(CC) $(CFLAGS) -ffunction-sections -fdata-sections -c -o $@ $<
+
+define alone_unit
+$(B)/alone/$(firstword $(subst :, ,$(1))): $(B)/alone/tests/unit/$(firstword $(subst :, ,$(1))).o \
+	$(patsubst %.c,$(B)/alone/src/%.o,$(wordlist 2,9,$(subst :, ,$(1)))) $(ALONE_BASE)
+	@$$(CC) $$(LDFLAGS) -Wl,--gc-sections -o $$@ $$^ -lcmocka $$(LIBS)
+endef
+$(foreach a,$(ALONE),$(eval $(call alone_unit,$(a))))
+
+alone: $(ALONE_NAMES:%=$(B)/alone/%)
+	@tools/run-units $^
+
+-include $(OBJ:.o=.d) $(B)/src/main/main.d $(UNIT:%=$(B)/tests/unit/%.d) \
+	$(wildcard $(B)/alone/*/*/*.d $(B)/alone/*/*/*/*.d)
 .SECONDARY:
 
 unit-programs: $(UNIT:%=$(B)/unit/%)
@@ -106,7 +134,7 @@ laws:
 docs:
 	@tools/check-docs
 
-check: format layers laws docs unit asan
+check: format layers laws docs unit alone asan
 	@echo "check: all passed"
 
 guests: build/.setup
