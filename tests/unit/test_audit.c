@@ -11,31 +11,12 @@
 
 #include <cmocka.h>
 
+#include "all_states.h"
 #include "base/util.h"
 #include "dev/pc/pc.h"
 #include "machine/globalstate.h"
 #include "machine/vcpu_state.h"
 #include "state/stream.h"
-
-enum {
-	MAX_DESCS = 64
-};
-
-/* All tables that travel as sections of their own. */
-static size_t all_descs(const struct vs_desc **descs)
-{
-	size_t n = 0;
-
-	descs[n++] = &vcpu_state_desc;
-	descs[n++] = &vcpu_apic_state_desc;
-	descs[n++] = &global_state_desc;
-	for (unsigned int i = 0; pc_classes[i]; i++) {
-		assert_true(n < MAX_DESCS);
-		if (pc_classes[i]->state)
-			descs[n++] = pc_classes[i]->state;
-	}
-	return n;
-}
 
 static void every_byte_of_every_state_is_in_its_table_once(void **state)
 {

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
+#include "seal.h"
 #include "state/stream.h"
 
 struct part {
@@ -139,24 +140,6 @@ static void assert_refused(const struct buf *b, const char *text)
 	assert_int_equal(r, -e.code);
 }
 
-static size_t checksum_section_bytes(void)
-{
-	return 1 + 4 + 1 + strlen(STREAM_CHECKSUM_IDSTR) + 4 + 4 + 3 * 8 + 5;
-}
-
-/* Where the checksum section starts. */
-static size_t body_bytes(const struct buf *b)
-{
-	size_t n = strlen(STREAM_CHECKSUM_IDSTR);
-
-	for (size_t i = b->len - checksum_section_bytes(); i; i--)
-		if (b->data[i] == 4 && b->data[i + 5] == n &&
-		    !memcmp(b->data + i + 6, STREAM_CHECKSUM_IDSTR, n))
-			return i;
-	fail_msg("no checksum section");
-	return 0;
-}
-
 static size_t find(const struct buf *b, const char *bytes, size_t n)
 {
 	for (size_t i = 0; i + n <= b->len; i++)
@@ -167,29 +150,6 @@ static size_t find(const struct buf *b, const char *bytes, size_t n)
 }
 
 #define FIND(b, literal) find((b), (literal), sizeof(literal) - 1)
-
-/* Writes @body with a right checksum and a short description: damage behind the checksum. */
-static void seal(const struct buf *body, struct buf *out)
-{
-	static const char json[] = "{}";
-
-	buf_put(out, body->data, body->len);
-	buf_put_u8(out, 4);
-	buf_put_be32(out, 99);
-	buf_put_u8(out, (uint8_t)strlen(STREAM_CHECKSUM_IDSTR));
-	buf_put_str(out, STREAM_CHECKSUM_IDSTR);
-	buf_put_be32(out, 0);
-	buf_put_be32(out, 1);
-	buf_put_be64(out, body->len);
-	buf_put_be64(out, stream_hash(body->data, body->len));
-	buf_put_be64(out, stream_hash(json, 2));
-	buf_put_u8(out, 0x7e);
-	buf_put_be32(out, 99);
-	buf_put_u8(out, 0);
-	buf_put_u8(out, 6);
-	buf_put_be32(out, 2);
-	buf_put_str(out, json);
-}
 
 /* The valid stream with @del bytes at @at replaced by the given ones, sealed again. */
 static void splice(size_t at, size_t del, const void *p, size_t n, struct buf *out)
