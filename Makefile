@@ -27,7 +27,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench audit alone clean install
+	lab bench audit alone golden clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -44,6 +44,7 @@ help:
 ## make vmtest     tests that need /dev/kvm
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause and its parts, as figures
+## make golden     add the states this version writes to tests/golden
 ## make tsan       the unit tests with ThreadSanitizer
 ## make fmt        format the sources
 ## make install    install to $(DESTDIR)$(PREFIX)
@@ -124,6 +125,10 @@ fmt: build/.setup
 
 audit: $(B)/unit/test_audit
 	@tools/run-units $(B)/unit/test_audit
+
+golden: build/baton guests $(B)/unit/test_golden
+	@tests/golden/add $(B)/unit/test_golden \
+		$$(sed -n 's/^#define CTL_VERSION *"\(.*\)"/\1/p' src/ctl/ctl.h)
 
 layers:
 	@tools/check-layers
