@@ -27,7 +27,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench audit alone golden clean install
+	lab bench audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -38,10 +38,11 @@ help:
 
 ## make            build build/baton
 ## make demo       boot a Debian kernel and update the VMM under it (README)
-## make test       everything CI runs: check, vmtest, lab
+## make test       everything CI runs: check, vmtest, compat, lab
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make alone      tests of state that link without the machine
 ## make vmtest     tests that need /dev/kvm
+## make compat     updates between this build and the previous release
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause and its parts, as figures
 ## make golden     add the states this version writes to tests/golden
@@ -148,6 +149,10 @@ guests: build/.setup
 vmtest: build/baton guests
 	@$(PYTEST) tests/vm tests/update
 
+compat: build/baton guests
+	@tests/compat/build
+	@$(PYTEST) -rs tests/compat
+
 lab: build/baton
 	@lab/test
 
@@ -157,7 +162,7 @@ demo: build/baton
 bench: build/baton guests
 	@tests/bench/bench
 
-test: check vmtest lab
+test: check vmtest compat lab
 	@echo "test: all passed"
 
 PREFIX ?= /usr/local
@@ -166,4 +171,4 @@ install: build/baton
 	install -D -m 644 docs/man/baton.1 $(DESTDIR)$(PREFIX)/share/man/man1/baton.1
 
 clean:
-	rm -rf build/release build/asan build/tsan build/guest build/baton
+	rm -rf build/release build/asan build/tsan build/guest build/compat build/baton
