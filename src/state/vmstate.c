@@ -441,18 +441,25 @@ static int decode_subsection(const struct vs_desc *d, const char *name, struct c
 		       "subsection '%s' is unknown here; the state is from a newer release", name);
 }
 
-int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e)
+int vs_check_version(const struct vs_desc *d, uint32_t version, struct err *e)
 {
-	char name[VS_NAME_MAX + 1];
-	unsigned int place = 0;
-	int r;
-
 	if (version > d->version)
 		return err_set(e, EINVAL, "unsupported version %u for '%s' v%u", version, d->name,
 			       d->version);
 	if (version < d->min_version)
 		return err_set(e, EINVAL, "version %u of '%s' is too old, the oldest known is %u",
 			       version, d->name, d->min_version);
+	return 0;
+}
+
+int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void *s, struct err *e)
+{
+	char name[VS_NAME_MAX + 1];
+	unsigned int place = 0;
+	int r = vs_check_version(d, version, e);
+
+	if (r)
+		return r;
 	if (d->reset)
 		memcpy(s, d->reset, d->size);
 	else

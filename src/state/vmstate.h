@@ -176,6 +176,9 @@ struct vs_desc {
  */
 void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct jsonw *json);
 
+/* -EINVAL, with the known text, unless a state of @version can be read with @d. */
+int vs_check_version(const struct vs_desc *d, uint32_t version, struct err *e);
+
 /*
  * Reads a state of @version from @in into @s, which must have room for d->size
  * bytes and is set to the reset values first. @s is scratch: on failure its

@@ -12,6 +12,7 @@
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/handover.h"
+#include "update/sections.h"
 
 static const char *const status_names[] = {
 	[MIGRATION_NONE] = "none",
@@ -374,19 +375,6 @@ int migration_set_fault(struct migration *m, const char *spec, struct err *e)
 		       spec, names);
 }
 
-/* What has state here, as the other side lists it: "idstr instance". */
-static json_t *list_sections(const struct snapshot *s)
-{
-	json_t *list = json_array();
-	char text[96];
-
-	for (size_t i = 0; i < s->nr_items; i++) {
-		snprintf(text, sizeof(text), "%s %u", s->items[i].idstr, s->items[i].instance_id);
-		json_array_append_new(list, json_string(text));
-	}
-	return list;
-}
-
 static json_t *list_blocks(const struct vm *vm)
 {
 	const struct ram_block *b = NULL;
@@ -401,9 +389,9 @@ static json_t *list_blocks(const struct vm *vm)
 char *machine_config_text(const struct migration *m)
 {
 	const struct vm *vm = m->vm;
-	json_t *j = json_pack("{s:s, s:i, s:o, s:o}", "machine", LAYOUT_MACHINE_TYPE, "vcpus",
+	json_t *j = json_pack("{s:s, s:i, s:o, s:o, s:o}", "machine", LAYOUT_MACHINE_TYPE, "vcpus",
 			      (int)vm->nr_vcpus, "ram", list_blocks(vm), "sections",
-			      list_sections(&m->snap));
+			      sections_list(&m->snap), "versions", sections_versions(&m->snap));
 	char *text, uri[4200];
 
 	if (j && m->mode == MODE_CPR_EXEC) {
@@ -420,37 +408,6 @@ char *machine_config_text(const struct migration *m)
 	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	json_decref(j);
 	return text;
-}
-
-static bool list_has(json_t *list, const char *text)
-{
-	const char *s;
-
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		s = json_string_value(json_array_get(list, i));
-		if (s && !strcmp(s, text))
-			return true;
-	}
-	return false;
-}
-
-/* Both machines must have the same devices; the first that one lacks is named. */
-static int check_sections(json_t *theirs, json_t *ours, struct err *e)
-{
-	const char *s;
-
-	for (size_t i = 0; i < json_array_size(theirs); i++) {
-		s = json_string_value(json_array_get(theirs, i));
-		if (!s || !list_has(ours, s))
-			return err_set(e, EINVAL, "the old machine has '%s', this one has not",
-				       s ? s : "something without a name");
-	}
-	for (size_t i = 0; i < json_array_size(ours); i++) {
-		s = json_string_value(json_array_get(ours, i));
-		if (!list_has(theirs, s))
-			return err_set(e, EINVAL, "this machine has '%s', the old one has not", s);
-	}
-	return 0;
 }
 
 /* Both machines must have the same blocks of RAM; main RAM comes first. */
@@ -482,8 +439,9 @@ static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
 	return 0;
 }
 
-static int check_config(const struct vm *vm, json_t *j, json_t *ours, struct err *e)
+static int check_config(const struct migration *m, json_t *j, struct err *e)
 {
+	const struct vm *vm = m->vm;
 	json_t *sections, *blocks;
 	const char *machine;
 	json_error_t why;
@@ -500,22 +458,22 @@ static int check_config(const struct vm *vm, json_t *j, json_t *ours, struct err
 		return err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
 			       vcpus, vm->nr_vcpus, vcpus);
 	r = check_blocks(vm, blocks, e);
-	return r ? r : check_sections(sections, ours, e);
+	if (r)
+		return r;
+	return sections_check(&m->snap, sections, json_object_get(j, "versions"), e);
 }
 
 int machine_config_check(struct migration *m, const char *text, struct err *e)
 {
 	json_error_t why;
-	json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why), *ours;
+	json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &why);
 	int r;
 
 	if (!j)
 		return err_set(e, EPROTO, "the old side's configuration is no JSON: %s", why.text);
 	r = migration_list_state(m, e);
-	ours = list_sections(&m->snap);
 	if (!r)
-		r = check_config(m->vm, j, ours, e);
-	json_decref(ours);
+		r = check_config(m, j, e);
 	json_decref(j);
 	return r;
 }
