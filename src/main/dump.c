@@ -11,6 +11,7 @@
 #include "machine/layout.h"
 #include "machine/vcpu_state.h"
 #include "main/dump.h"
+#include "update/ram_sample.h"
 
 static void dump_section(const char *idstr, const struct vs_desc *d, struct jsonw *json)
 {
@@ -36,6 +37,7 @@ void dump_vmstate(struct buf *out)
 	for (unsigned int i = 0; pc_classes[i]; i++)
 		if (pc_classes[i]->state)
 			dump_section(pc_classes[i]->name, pc_classes[i]->state, &json);
+	dump_section(ram_sample_desc.name, &ram_sample_desc, &json);
 	dump_section(global_state_desc.name, &global_state_desc, &json);
 	jsonw_end_object(&json);
 	buf_put_u8(out, '\n');

@@ -33,6 +33,7 @@ static const struct vs_desc block_desc = {
 
 static const struct vs_field sample_fields[] = {
 	VS_FIELD_RANGE(struct ram_sample, count, 0, RAM_MAX_BLOCKS),
+	VS_FIELD_RANGE(struct ram_sample, reserved, 0, 0),
 	VS_STRUCT_ARRAY_VAR(struct ram_sample, blocks, count, &block_desc),
 	VS_END,
 };

@@ -13,6 +13,7 @@ enum {
 /* What the section `baton-ram-sample` holds. */
 struct ram_sample {
 	uint32_t count;
+	uint32_t reserved; /* 0 */
 	struct ram_sample_block {
 		uint8_t name[RAM_BLOCK_NAME_MAX]; /* with its NUL        */
 		uint64_t xxh3;                    /* of the sampled pages */

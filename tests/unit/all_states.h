@@ -17,6 +17,7 @@
 #include "machine/globalstate.h"
 #include "machine/vcpu_state.h"
 #include "state/snapshot.h"
+#include "update/ram_sample.h"
 
 enum {
 	MAX_DESCS = 64
@@ -29,6 +30,7 @@ static inline size_t all_descs(const struct vs_desc **descs)
 	descs[n++] = &vcpu_state_desc;
 	descs[n++] = &vcpu_apic_state_desc;
 	descs[n++] = &global_state_desc;
+	descs[n++] = &ram_sample_desc;
 	for (unsigned int i = 0; pc_classes[i]; i++) {
 		assert_true(n < MAX_DESCS);
 		if (pc_classes[i]->state)
@@ -88,6 +90,9 @@ static inline void fill_state(const struct vs_desc *d, void *s, uint64_t *seed)
 	}
 	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++)
 		fill_state(sub->desc, s, seed);
+	/* Its check wants names that end. */
+	for (uint32_t i = 0; d == &ram_sample_desc && i < RAM_MAX_BLOCKS; i++)
+		((struct ram_sample *)s)->blocks[i].name[RAM_BLOCK_NAME_MAX - 1] = 0;
 }
 
 /* A machine with two vCPUs and two of each device, nothing in its states yet. */
