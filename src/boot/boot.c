@@ -86,11 +86,24 @@ fail:
 	return ret;
 }
 
+/*
+ * The guest cannot change what is in its ACPI block. So a reset leaves it alone: after an
+ * update the tables are those of the program the guest was started with.
+ */
+static bool boot_has_acpi(const struct vm *vm)
+{
+	const struct ram_block *b = memmap_find_block(&vm->mem, LAYOUT_ACPI_BLOCK);
+
+	return b && b->readonly && !memcmp(b->host, "RSD PTR ", 8);
+}
+
 static int boot_load_acpi(const struct boot *b, const struct vm *vm, struct err *e)
 {
 	AUTO_BUF tables = { 0 };
 	int ret;
 
+	if (boot_has_acpi(vm))
+		return 0;
 	ret = acpi_build(&tables, LAYOUT_ACPI_TABLES, vm->nr_vcpus, b->serial_mask, e);
 	if (ret)
 		return ret;

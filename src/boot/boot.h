@@ -12,14 +12,14 @@
  * first time, for they may have changed. A machine that arrives by an update
  * needs neither until its guest resets itself.
  *
- * What boot_load() puts into low memory, all of it the guest's to reuse:
+ * What boot_load() puts into low memory, all but the ACPI tables the guest's to reuse:
  *
  *	0x00500  GDT                         boot/source.h
  *	0x06000  PVH start info, module list, memory map
  *	0x07000  zero page of the Linux boot protocol, stack up to 0x9000
  *	0x09000  page tables, 4 GiB identity-mapped
  *	0x20000  command line, up to 64 KiB
- *	0xe0000  ACPI tables                 boot/acpi.h
+ *	0xe0000  ACPI tables                 boot/acpi.h, in a block of RAM of their own
  *
  * The kernel goes where it asks to be, the initial RAM disk as high as it may
  * below the end of low RAM.

@@ -19,6 +19,8 @@ typedef uint64_t gpa_t;
 #define LAYOUT_LEGACY_END  UINT64_C(0x100000)
 #define LAYOUT_ACPI_TABLES UINT64_C(0xe0000) /* RSDP first, then the tables    */
 #define LAYOUT_ACPI_END    UINT64_C(0x100000)
+/* The block of RAM that holds them; the guest can only read it. */
+#define LAYOUT_ACPI_BLOCK "/rom@etc/acpi/tables"
 
 /* What Intel's KVM needs for real mode; kept out of RAM and devices. */
 #define LAYOUT_IDENTITY_MAP UINT64_C(0xfeffc000)

@@ -56,7 +56,7 @@ struct ram_block {
 	char path[4096];               /* [c] RAM_BACKEND_FILE: its mem-path, else empty  */
 	struct ram_options options;    /* [c]                                             */
 	bool share;                    /* [c] mapped shared: other processes see the RAM  */
-	bool readonly;                 /* [c] the guest cannot write it                   */
+	bool readonly;                 /* [c] the guest cannot write it, if KVM can do that */
 	bool is_backend;               /* [c] an object people know, as query-memdev lists */
 	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
 	bool fresh;                    /* [m] nobody has written to it: all zero          */

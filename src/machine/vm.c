@@ -17,6 +17,10 @@ static void serve_requests(void *opaque);
 
 static int add_memory(struct vm *vm, struct err *e)
 {
+	bool can_protect = kvm_check_extension(vm->vm_fd, KVM_CAP_READONLY_MEM) > 0;
+
+	for (unsigned int i = 0; i < vm->mem.nr_blocks && !can_protect; i++)
+		vm->mem.blocks[i]->readonly = false;
 	for (unsigned int i = 0; i < vm->mem.nr_ranges; i++) {
 		const struct mem_range *r = &vm->mem.ranges[i];
 		struct kvm_userspace_memory_region region = {

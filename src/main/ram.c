@@ -94,35 +94,73 @@ static int create_backend(struct ram_block **out, const struct backend_option *b
 	return r;
 }
 
-/* Preserved memory is found by its name; it is never made anew then. */
+/* Preserved memory is found by its name; it is never made anew then. Returns the descriptor. */
+static int take_preserved(const struct cpr_state *cpr, const char *name, bool share, struct err *e)
+{
+	if (!share)
+		return err_set(e, EINVAL,
+			       "the old machine's RAM '%s' is shared, this one's is not: it would "
+			       "be another memory from its first write on; share=on is required "
+			       "for memory-backend objects, and aux-ram-share=on is required",
+			       name);
+	return cpr_state_dup_fd(cpr, name, 0, e);
+}
+
 static int create_main(struct memmap *m, const struct backend_option *b,
 		       const struct cpr_state *cpr, struct err *e)
 {
 	AUTO_CLOSE int fd = -1;
 	struct ram_block *ram;
-	int r;
+	int r = 0;
 
 	if (cpr && cpr_state_find_fd(cpr, b->id, 0) < 0)
 		return err_set(e, EINVAL,
 			       "the old machine has no RAM block '%s': -machine memory-backend= "
 			       "must name the same backend",
 			       b->id);
-	if (cpr && !b->share)
-		return err_set(e, EINVAL,
-			       "the old machine's RAM '%s' is shared, this one's is not: it would "
-			       "be another memory from its first write on; share=on is required",
-			       b->id);
-	if (cpr) {
-		r = fd = cpr_state_dup_fd(cpr, b->id, 0, e);
-		if (r < 0)
-			return r;
-	}
-	r = create_backend(&ram, b, fd, e);
-	if (r)
+	if (cpr)
+		r = fd = take_preserved(cpr, b->id, b->share, e);
+	if (r >= 0)
+		r = create_backend(&ram, b, fd, e);
+	if (r < 0)
 		return r;
 	take_fd(&fd);
 	memmap_init(m, ram);
 	return 0;
+}
+
+/*
+ * The ACPI tables have a block of their own: what describes the machine to the guest stays
+ * as it was told, whatever the new program would say.
+ */
+static int create_tables(struct memmap *m, const struct options *o, const struct cpr_state *cpr,
+			 struct err *e)
+{
+	const struct ram_config cfg = {
+		.name = LAYOUT_ACPI_BLOCK,
+		.size = LAYOUT_ACPI_END - LAYOUT_ACPI_TABLES,
+		.backend = RAM_BACKEND_RAM,
+		.share = o->aux_ram_share != OPTION_OFF,
+	};
+	AUTO_CLOSE int fd = -1;
+	struct ram_block *b;
+	int r = 0;
+
+	/* An older program kept the tables in main RAM; there they are then. */
+	if (cpr && cpr_state_find_fd(cpr, LAYOUT_ACPI_BLOCK, 0) < 0)
+		return 0;
+	if (cpr)
+		r = fd = take_preserved(cpr, cfg.name, cfg.share, e);
+	if (r >= 0)
+		r = ram_block_create(&b, &cfg, fd, e);
+	if (r < 0)
+		return r;
+	take_fd(&fd);
+	b->readonly = true;
+	r = memmap_add_block(m, b, LAYOUT_ACPI_TABLES, e);
+	if (r)
+		ram_block_destroy(b);
+	return r;
 }
 
 /* Objects people made and the guest does not see. */
@@ -160,6 +198,8 @@ int ram_create(struct memmap *out, const struct options *o, const struct cpr_sta
 		r = check_ram_size(b->size, e);
 	if (!r)
 		r = create_main(&m, b, cpr, e);
+	if (!r)
+		r = create_tables(&m, o, cpr, e);
 	if (!r)
 		r = create_unused(&m, o, b, e);
 	if (r) {

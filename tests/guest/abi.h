@@ -32,6 +32,7 @@
 #define ABI_KIND_FPU    3
 #define ABI_KIND_SERIAL 4
 #define ABI_KIND_SMP    5
+#define ABI_KIND_ROM    6
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -134,6 +135,16 @@ struct abi_serial {
 	uint64_t rx_irqs;    /* interrupts of the UART */
 	uint64_t rx_overrun; /* LSR overrun bits or full ring seen */
 	uint64_t leaving;    /* command that ends the guest, as a character */
+};
+
+struct abi_rom {
+	uint64_t rsdp;        /* where the start info says it is */
+	uint64_t valid;       /* 1: it and the XSDT have right sums */
+	uint64_t sum;         /* of the memory from there to 1 MiB, at the start */
+	uint64_t rounds;      /* sums made since */
+	uint64_t changes;     /* of these, unlike the first */
+	uint64_t writes;      /* tried */
+	uint64_t writes_seen; /* of these, read back */
 };
 
 struct abi_smp_slot {

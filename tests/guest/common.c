@@ -122,6 +122,11 @@ bool option_is(const char *name, const char *word)
 	return !*word && (!*p || *p == ' ');
 }
 
+uint64_t start_info_rsdp(void)
+{
+	return info()->rsdp;
+}
+
 bool ram_range_from(uint64_t gpa, uint64_t *start, uint64_t *end)
 {
 	const struct hvm_memmap_entry *m;

@@ -113,6 +113,9 @@ uint64_t option_number(const char *name, uint64_t fallback);
 /* True if "name=word" stands on the command line. */
 bool option_is(const char *name, const char *word);
 
+/* Where the start info says that the ACPI tables begin; 0: it does not. */
+uint64_t start_info_rsdp(void);
+
 /* First RAM page not below gpa, and the end of its range; false if none. */
 bool ram_range_from(uint64_t gpa, uint64_t *start, uint64_t *end);
 

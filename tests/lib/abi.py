@@ -45,7 +45,7 @@ READ_ALL = CONST["ABI_REQUEST_READ_ALL"]
 WRITE_ALL = CONST["ABI_REQUEST_WRITE_ALL"]
 DEBUG_REGS = CONST["ABI_REQUEST_DEBUG_REGS"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
-         for k in ("gap", "timer", "fpu", "serial", "smp")}
+         for k in ("gap", "timer", "fpu", "serial", "smp", "rom")}
 
 
 class Struct:
