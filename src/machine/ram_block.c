@@ -32,8 +32,6 @@ static int open_memory(const struct ram_config *c, int *fd, bool *created, struc
 
 	switch (c->backend) {
 	case RAM_BACKEND_FILE:
-		if (c->size > INT64_MAX - o->offset)
-			return err_set(e, EFBIG, "the file would be too large");
 		r = mem_open_file(c->path, o->offset + c->size, c->readonly, created, e);
 		break;
 	case RAM_BACKEND_SHM:
@@ -125,7 +123,9 @@ int ram_block_create(struct ram_block **out, const struct ram_config *c, int fd,
 	b->options = c->options;
 	b->share = c->share;
 	b->readonly = c->readonly;
-	if (fd >= 0)
+	if (c->options.offset > INT64_MAX || c->size > INT64_MAX - c->options.offset)
+		r = err_set(e, EFBIG, "the file would be too large");
+	else if (fd >= 0)
 		r = mem_check_size(fd, c->options.offset + c->size, c->name, e);
 	else
 		r = open_memory(c, &own, &created, e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Objects of the command line: memory backends. */
+#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stddef.h>
@@ -168,12 +169,27 @@ static int start(struct backend_option *b, const char *type, struct err *e)
 	return 0;
 }
 
+/* The names that objects may have everywhere: they are used in paths and lists. */
+static bool is_identifier(const char *id)
+{
+	if (!isalpha((unsigned char)*id))
+		return false;
+	while (isalnum((unsigned char)*id) || *id == '-' || *id == '.' || *id == '_')
+		id++;
+	return !*id;
+}
+
 /* What the properties must be together. */
 static int finish(struct backend_option *b, struct err *e)
 {
 	b->options.unsealed = b->backend == RAM_BACKEND_MEMFD && !b->options.unsealed;
 	if (!b->id[0])
 		return err_set(e, EINVAL, "Parameter 'id' is missing");
+	if (!is_identifier(b->id))
+		return err_set(e, EINVAL,
+			       "Parameter 'id' expects an identifier (a letter, then letters, "
+			       "digits, '-', '.', '_'), not '%s'",
+			       b->id);
 	if (!b->size)
 		return err_set(e, EINVAL, "Parameter 'size' is missing or zero");
 	if (b->backend == RAM_BACKEND_FILE && !b->path[0])

@@ -381,8 +381,10 @@ static json_t *list_blocks(const struct vm *vm)
 	json_t *list = json_array();
 
 	while ((b = memmap_next_block(&vm->mem, b)))
-		json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "name", b->name, "size",
-						      (json_int_t)b->size, "share", b->share));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:I, s:b, s:I}", "name", b->name, "size",
+						(json_int_t)b->size, "share", b->share, "offset",
+						(json_int_t)b->options.offset));
 	return list;
 }
 
@@ -414,7 +416,7 @@ char *machine_config_text(const struct migration *m)
 static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
 {
 	const struct ram_block *b = NULL;
-	json_int_t size;
+	json_int_t size, offset;
 	size_t n = 0;
 	char *name;
 
@@ -424,13 +426,22 @@ static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
 		if (!block)
 			return err_set(e, EINVAL, "this machine has RAM '%s', the old one has not",
 				       b->name);
-		if (json_unpack(block, "{s:s, s:I}", "name", &name, "size", &size))
+		offset = 0;
+		if (json_unpack(block, "{s:s, s:I, s?I}", "name", &name, "size", &size, "offset",
+				&offset))
 			return err_set(e, EPROTO, "the old side's list of RAM is incomplete");
 		if (strcmp(name, b->name) || (uint64_t)size != b->size)
 			return err_set(
 				e, EINVAL,
 				"the old machine's RAM is '%s' with %lld bytes, this one's '%s' with %llu",
 				name, (long long)size, b->name, (unsigned long long)b->size);
+		if ((uint64_t)offset != b->options.offset)
+			return err_set(
+				e, EINVAL,
+				"the old machine's RAM '%s' begins at %lld of its file, this "
+				"one's at %llu: use offset=%lld",
+				name, (long long)offset, (unsigned long long)b->options.offset,
+				(long long)offset);
 	}
 	if (n < json_array_size(theirs))
 		return err_set(e, EINVAL, "the old machine has RAM '%s', this one has not",

@@ -164,6 +164,8 @@ static void what_fails_leaves_no_file_and_no_descriptor(void **state)
 		{ SIZE, { .align = 2 * GIB }, EINVAL },
 		{ SIZE, { .offset = 1 }, EINVAL },
 		{ SIZE, { .offset = INT64_MAX - 4095 }, EFBIG },
+		{ SIZE, { .offset = UINT64_MAX - 4095 }, EFBIG },
+		{ UINT64_MAX - 4095, { .offset = 4096 }, EFBIG },
 		{ SIZE + 1, { 0 }, EINVAL },
 		{ UINT64_C(1) << 50, { 0 }, 0 },
 	};

@@ -127,6 +127,40 @@ def test_private_memory_on_the_new_side_is_refused(vms):
     vm.check_no_errors()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_that_begins_elsewhere_in_its_file_is_refused(vms, mode):
+    """The descriptor would fit; the guest would find other bytes."""
+    vm = vms("gap", append="pattern=16M", mem="64M", backend=False)
+    path = vm.path("ram.img")
+    text = "file,share=on,mem-path=%s,offset=" % path
+    with open(path, "wb") as f:
+        f.truncate(80 * MIB)
+    vm.extra = backends.arguments(text + "0")
+    backends.start(vm, path)
+    old = vm.extra
+    vm.extra = backends.arguments(text + "2M")
+    try:
+        if mode == "transfer":
+            generation, new = vm.spawn_incoming()
+            try:
+                vm.migrate_to(generation)
+            except QmpError:
+                pass
+            assert "use offset=0" in vm.wait_migrate()["error-desc"]
+            assert new.wait() == 1
+        else:
+            # The new image goes back to the old one.
+            vm.exec_()
+            assert "use offset=0" in vm.qmp.cmd("query-migrate")["error-desc"]
+    finally:
+        vm.extra = old
+    vm.running()
+    vm.check_no_errors()
+    vm.update(mode)
+    vm.running()
+    vm.check_no_errors()
+
+
 def test_discard_data_does_not_discard_what_has_moved_on(vms, tmp_path):
     """The old process ends; the guest is in the new one, on this file."""
     path = str(tmp_path / "ram.img")

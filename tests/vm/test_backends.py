@@ -134,6 +134,9 @@ BAD = {
         "memfd,id=r,size=64M,mem-path=/tmp/x",
         "Parameter 'mem-path' is unexpected for memory-backend-memfd"),
     "no id": ("memfd,size=64M", "Parameter 'id' is missing"),
+    "id with a slash": (
+        "memfd,id=a/b,size=64M", "Parameter 'id' expects an identifier (a "
+        "letter, then letters, digits, '-', '.', '_'), not 'a/b'"),
     "no size": ("ram,id=r", "Parameter 'size' is missing or zero"),
     "no path": ("file,id=r,size=64M", "Parameter 'mem-path' is missing"),
     "private shm": ("shm,id=r,size=64M,share=off",
