@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/kvm.h"
@@ -82,6 +83,9 @@ static void handle_io(struct vcpu *v)
 	struct kvm_run *run = v->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
+	trace_kvm_exit_io(v->index, run->io.port,
+			  run->io.direction == KVM_EXIT_IO_IN ? "in" : "out", run->io.size,
+			  run->io.count);
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.direction == KVM_EXIT_IO_IN)
 			iobus_read(&v->vm->pio, run->io.port, data, run->io.size);
@@ -100,6 +104,7 @@ static void fail(struct vcpu *v, const char *what, uint64_t detail)
 	log_error("vCPU %u cannot go on: %s (%#llx) at rip %#llx", v->index, what,
 		  (unsigned long long)detail, (unsigned long long)regs.rip);
 	__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
+	trace_kvm_exit_error(v->index, what, detail);
 	v->vm->failed = true;
 	loop_post(v->vm->loop, &v->vm->request_work);
 }
@@ -108,12 +113,15 @@ static void handle_exit(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
 
+	trace_kvm_run_exit((int)v->index, run->exit_reason);
 	pthread_mutex_lock(&v->vm->lock);
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		handle_io(v);
 		break;
 	case KVM_EXIT_MMIO:
+		trace_kvm_exit_mmio(v->index, run->mmio.phys_addr,
+				    run->mmio.is_write ? "write" : "read", run->mmio.len);
 		if (run->mmio.is_write)
 			iobus_write(&v->vm->mmio, run->mmio.phys_addr, run->mmio.data,
 				    run->mmio.len);
@@ -126,6 +134,7 @@ static void handle_exit(struct vcpu *v)
 		break;
 	case KVM_EXIT_SHUTDOWN:
 		/* A triple fault: the processor waits for the reset it causes. */
+		trace_kvm_exit_shutdown(v->index);
 		log_warn("vCPU %u: triple fault, the guest is reset", v->index);
 		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
 		vm_request_reset(v->vm, "guest-reset");
@@ -185,6 +194,7 @@ static void run_guest(struct vcpu *v)
 		}
 		if (finishing)
 			return;
+		trace_kvm_exit_intr(v->index);
 		consume_kick();
 	}
 }
@@ -347,6 +357,7 @@ void vcpu_resume_all(struct vm *vm)
 		struct vcpu *v = vm->vcpus[i];
 
 		pthread_mutex_lock(&v->lock);
+		trace_vcpu_resume(v->index);
 		__atomic_store_n(&v->entered_ns, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&v->run_wanted, true, __ATOMIC_RELEASE);
 		v->parked = false;
@@ -372,6 +383,7 @@ void vcpu_pause_all(struct vm *vm)
 		while (!v->parked)
 			pthread_cond_wait(&v->done, &v->lock);
 		pthread_mutex_unlock(&v->lock);
+		trace_vcpu_pause(v->index);
 	}
 	pthread_mutex_lock(&vm->lock);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/kvm.h"
 #include "host/mem.h"
@@ -208,6 +209,7 @@ void vm_set_runstate(struct vm *vm, enum runstate to)
 		log_error("invalid runstate transition: '%s' -> '%s'", runstate_name(vm->runstate),
 			  runstate_name(to));
 	vm->was_suspended = runstate_remember_suspended(vm->runstate, to, vm->was_suspended);
+	trace_runstate_set(vm->runstate, runstate_name(vm->runstate), to, runstate_name(to));
 	vm->runstate = to;
 }
 
@@ -220,6 +222,7 @@ void vm_start(struct vm *vm)
 		return;
 	}
 	vm_set_runstate(vm, runstate_after_start(vm->was_suspended));
+	trace_vm_state_notify(1, vm->runstate, runstate_name(vm->runstate));
 	if (vm->runstate == RUNSTATE_RUNNING)
 		enter_guest(vm);
 	vm_notify(vm, VM_EVENT_RESUME, NULL);
@@ -244,6 +247,8 @@ void vm_stop(struct vm *vm, enum runstate to)
 		tell_devices(vm, false);
 	}
 	vm_set_runstate(vm, to);
+	if (was_live)
+		trace_vm_state_notify(0, to, runstate_name(to));
 	if (was_live)
 		vm_notify(vm, VM_EVENT_STOP, NULL);
 }
@@ -270,6 +275,7 @@ static void do_shutdown(struct vm *vm)
 		vcpu_pause_all(vm);
 		tell_devices(vm, false);
 		vm_set_runstate(vm, RUNSTATE_SHUTDOWN);
+		trace_vm_state_notify(0, RUNSTATE_SHUTDOWN, runstate_name(RUNSTATE_SHUTDOWN));
 	}
 	vm_notify(vm, VM_EVENT_SHUTDOWN, vm->shutdown_reason);
 	vm->quit = true;

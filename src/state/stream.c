@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "state/stream.h"
 #include "state/stream_format.h"
@@ -126,6 +127,7 @@ static void put_ram_list(const struct snapshot *s, struct buf *out)
 
 	for (size_t i = 0; i < s->nr_rams; i++)
 		total += s->rams[i].size;
+	trace_savevm_section_start("ram", RAM_SECTION_ID);
 	put_section_header(out, SECTION_START, RAM_SECTION_ID, "ram", 0, RAM_VERSION);
 	buf_put_be64(out, total | RAM_FLAG_MEM_SIZE);
 	for (size_t i = 0; i < s->nr_rams; i++) {
@@ -148,11 +150,14 @@ static void put_ram_end(struct buf *out)
 	stream_put_part(out, SECTION_END, RAM_SECTION_ID);
 	buf_put_be64(out, RAM_FLAG_EOS);
 	stream_put_footer(out, RAM_SECTION_ID);
+	trace_savevm_section_end("ram", RAM_SECTION_ID, 0);
 }
 
 static void put_full(struct buf *out, struct jsonw *json, uint32_t id, const char *idstr,
 		     uint32_t instance, const struct vs_desc *desc, const void *state)
 {
+	trace_savevm_section_start(idstr, id);
+	trace_vmstate_save(idstr, desc->name);
 	put_section_header(out, SECTION_FULL, id, idstr, instance, desc->version);
 	jsonw_begin_object(json, NULL);
 	jsonw_str(json, "name", idstr);
@@ -160,6 +165,7 @@ static void put_full(struct buf *out, struct jsonw *json, uint32_t id, const cha
 	vs_encode(desc, state, out, json);
 	jsonw_end_object(json);
 	stream_put_footer(out, id);
+	trace_savevm_section_end(idstr, id, 0);
 }
 
 void stream_put_head(const struct snapshot *s, struct buf *out, struct jsonw *json)
@@ -440,6 +446,7 @@ static int decode_full(struct cursor *in, struct snapshot *s, const char *idstr,
 			       idstr, instance);
 	if (it->loaded)
 		return err_set(e, EINVAL, "section '%s' %u comes twice", idstr, instance);
+	trace_vmstate_load(idstr, it->desc->name);
 	r = vs_decode(it->desc, version, in, it->state, e);
 	if (r)
 		return err_prefix(e, "section '%s' %u", idstr, instance);
@@ -454,6 +461,7 @@ static int take_section_name(struct cursor *in, uint32_t id, char idstr[256], ui
 
 	*instance = cursor_be32(in);
 	*version = cursor_be32(in);
+	trace_qemu_loadvm_state_section_startfull(id, idstr, *instance, *version);
 	return r || in->failed ? err_set(e, EINVAL, "section %u has no proper name", id) : 0;
 }
 
@@ -464,6 +472,7 @@ int stream_take_ram_list(struct cursor *in, struct snapshot *s, struct err *e)
 	char idstr[256];
 	int r;
 
+	trace_qemu_loadvm_state_section(type);
 	if (type != SECTION_START)
 		return err_set(e, EINVAL, "the state does not list the RAM blocks");
 	r = take_section_name(in, id, idstr, &instance, &version, e);
@@ -486,6 +495,7 @@ static int decode_section(struct cursor *in, uint8_t type, struct snapshot *s, b
 	int r;
 
 	if (type == SECTION_END) {
+		trace_qemu_loadvm_state_section_partend(id);
 		if (id != RAM_SECTION_ID || cursor_be64(in) != RAM_FLAG_EOS)
 			return err_set(e, EINVAL, "end of a section %u that was not started", id);
 		return stream_take_footer(in, id, "ram", e);
@@ -518,6 +528,7 @@ static int decode_sections(struct cursor *in, struct snapshot *s, struct err *e)
 		type = cursor_u8(in);
 		if (in->failed)
 			return err_set(e, ENODATA, "the state ends between two sections");
+		trace_qemu_loadvm_state_section(type);
 		switch (type) {
 		case SECTION_START:
 			return err_set(e, EINVAL, "the RAM blocks are listed twice");

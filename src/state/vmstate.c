@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "state/vmstate.h"
 
@@ -225,6 +226,8 @@ void vs_encode(const struct vs_desc *d, const void *s, struct buf *out, struct j
 	for (const struct vs_subsection *sub = d->subsections; sub && sub->desc; sub++)
 		if (sub->needed(s))
 			encode_subsection(sub->desc->name, sub->desc, 0, s, out, json, &any);
+		else
+			trace_savevm_section_skip(sub->desc->name, 0);
 	if (any)
 		jsonw_end_array(json);
 }

@@ -113,6 +113,16 @@ int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
 	return r;
 }
 
+const char *channel_kind(const struct channel *c)
+{
+	static const char *const kinds[] = {
+		[TRANSPORT_UNIX] = "unix", [TRANSPORT_INET] = "tcp",  [TRANSPORT_FD] = "fd",
+		[TRANSPORT_FILE] = "file", [TRANSPORT_EXEC] = "exec",
+	};
+
+	return kinds[c->transport];
+}
+
 static const char *last_word(const struct channel *c)
 {
 	const char *p = c->file;

@@ -47,6 +47,9 @@ int channel_set_file(struct channel *c, const char *path, struct err *e);
 /* Makes the command of an exec channel of @n words. -ENAMETOOLONG if it does not fit. */
 int channel_set_args(struct channel *c, const char *const *args, size_t n, struct err *e);
 
+/* What leads there, as a URI names it: `tcp`, `unix`, `fd`, `file` or `exec`. */
+const char *channel_kind(const struct channel *c);
+
 /* The address as a URI, for messages. @n bytes of @buf are enough at 4200. */
 const char *channel_text(const struct channel *c, char *buf, size_t n);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/process.h"
@@ -119,12 +120,15 @@ static void watch_holder(struct migration *m)
 static void finish(struct migration *m)
 {
 	m->step = STEP_DONE;
+	trace_handover_step(handover_table[STEP_DONE].name);
 	m->entered = 0;
 	m->end_ns = clock_boottime_ns();
 	m->times = *handover_times(m);
 	watch_holder(m);
 	vm_set_busy(m->vm, false);
 	handover_release(m);
+	if (m->incoming)
+		trace_process_incoming_migration_co_end(0);
 	if (m->incoming && m->fallback_reason[0]) {
 		snprintf(m->error, sizeof(m->error), "%s", m->fallback_reason);
 		migration_set_status(m, MIGRATION_FAILED);
@@ -149,6 +153,7 @@ static bool undo(struct migration *m)
 		if (!(m->entered & 1u << s))
 			continue;
 		m->entered &= ~(1u << s);
+		trace_handover_undo(handover_table[s].name);
 		if (handover_table[s].undo)
 			handover_table[s].undo(m);
 	}
@@ -158,6 +163,7 @@ static bool undo(struct migration *m)
 /* The new side has the guest, whatever else went wrong: it must not run here again. */
 static void give_away(struct migration *m)
 {
+	trace_vmstate_downtime_checkpoint("src-downtime-end");
 	m->given_away = true;
 	m->vm->foreign = true;
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
@@ -176,6 +182,7 @@ void handover_fail(struct migration *m, const struct err *e)
 	bool exec_failed = m->status == MIGRATION_COMPLETED;
 
 	snprintf(m->error, sizeof(m->error), "%s", e->msg);
+	trace_migrate_error(e->msg);
 	m->end_ns = clock_boottime_ns();
 	loop_timer_cancel(&m->deadline);
 	if (exec_failed)
@@ -193,6 +200,8 @@ void handover_fail(struct migration *m, const struct err *e)
 	vm_set_busy(m->vm, false);
 	if (m->incoming)
 		migration_refuse_cpr(m->cpr_sock, e->msg);
+	if (m->incoming)
+		trace_process_incoming_migration_co_end(-e->code);
 	handover_release(m);
 	if (m->incoming && m->exit_on_error) {
 		m->vm->exit_code = 1;
@@ -223,6 +232,7 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 		int r;
 
 		m->step = step;
+		trace_handover_step(row->name);
 		r = inject_fault(m, step, e);
 		if (!r) {
 			m->entered |= 1u << step;

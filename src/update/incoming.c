@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
@@ -63,6 +64,7 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 	r = conn = sock_accept(listener, e);
 	if (cpr->transport == TRANSPORT_UNIX)
 		unlink(cpr->path);
+	trace_cpr_transfer_input(cpr->path);
 	if (r >= 0)
 		r = sock_peer(conn, &pid, &uid, e);
 	if (r < 0)
@@ -79,6 +81,7 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 		return err_prefix(e, "the CPR state of process %d cannot be used", pid);
 	}
 	*sock = take_fd(&conn);
+	trace_cpr_state_load(migration_mode_name(MODE_CPR_TRANSFER));
 	return 0;
 }
 
@@ -141,6 +144,7 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 		cpr_state_fini(state);
 		return err_prefix(e, "%s cannot be used", EXEC_STATE_NAME);
 	}
+	trace_cpr_state_load(migration_mode_name(MODE_CPR_EXEC));
 	return 1;
 }
 
@@ -314,6 +318,8 @@ static void on_main_connection(void *opaque, uint32_t events)
 	if (m->main_channel.transport == TRANSPORT_UNIX)
 		unlink(m->main_channel.path);
 	m->main_fd = conn;
+	trace_migration_socket_incoming_accepted();
+	trace_migration_set_incoming_channel(m, channel_kind(&m->main_channel));
 	sock_set_blocking(conn, 0);
 	migration_set_status(m, MIGRATION_ACTIVE);
 	if (loop_fd_add(m->vm->loop, &m->main_watch, conn, EPOLLIN, on_state_bytes, m, &e))
@@ -455,6 +461,8 @@ static int open_main_listener(struct migration *m, struct err *e)
 		r = parse_uint(c->path, INT32_MAX, &number, e);
 		if (!r)
 			r = sock_check_listening((int)number, e);
+		if (!r)
+			trace_migration_fd_incoming((int)number);
 		return r ? r : (int)number;
 	default:
 		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
@@ -468,6 +476,8 @@ static int read_state_file(struct migration *m, struct err *e)
 	uint64_t size = 0;
 	int r;
 
+	trace_migration_file_incoming(c->file);
+	trace_migration_set_incoming_channel(m, channel_kind(c));
 	r = file_open_ro(c->file, &fd, e);
 	if (!r)
 		r = file_size(fd, c->file, &size, e);
@@ -531,6 +541,8 @@ int incoming_load(struct migration *m, struct err *e)
 	m->saved_runstate = global_state_get(
 		snapshot_find(&m->snap, global_state_desc.name, 0)->state, &m->vm->was_suspended);
 	handover_times(m)->loaded = clock_boottime_ns();
+	trace_migrate_global_state_post_load(runstate_name(m->saved_runstate));
+	trace_vmstate_downtime_checkpoint("dst-precopy-loadvm-completed");
 	return STEP_NEXT;
 }
 
@@ -572,6 +584,7 @@ int incoming_run(struct migration *m, struct err *e)
 	} else {
 		vm_set_runstate(vm, m->saved_runstate);
 	}
+	trace_vmstate_downtime_checkpoint("dst-precopy-bh-vm-started");
 	/* The guest is ours; an old side that does not hear it finds out by the word. */
 	if (m->cpr_sock >= 0 && wire_send(m->cpr_sock, WIRE_RUNNING, NULL, 0, soon(), e))
 		log_warn("the old side was not told that the guest runs here: %s", e->msg);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "machine/globalstate.h"
@@ -113,6 +114,7 @@ void migration_set_status(struct migration *m, enum migration_status status)
 	struct list *pos, *tmp;
 
 	m->status = status;
+	trace_migrate_set_state(migration_status_name(status));
 	list_for_each(pos, tmp, &m->observers) {
 		struct migration_observer *o = CONTAINER_OF(pos, struct migration_observer, link);
 

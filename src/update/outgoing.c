@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
@@ -61,6 +62,7 @@ static int connect_peer(struct migration *m, const struct cpr_state *s, struct e
 	r = m->cpr_sock = sock_connect_unix(m->cpr_channel.path, e);
 	if (r < 0)
 		return r;
+	trace_cpr_transfer_output(m->cpr_channel.path);
 	r = sock_peer(m->cpr_sock, &m->peer_pid, &uid, e);
 	if (r)
 		return r;
@@ -97,6 +99,8 @@ int outgoing_connect(struct migration *m, struct err *e)
 	if (r)
 		return r;
 	r = describe(m, &s, e);
+	if (!r)
+		trace_cpr_state_save(migration_mode_name(m->mode));
 	if (!r)
 		r = m->mode == MODE_CPR_EXEC ? write_for_next_image(m, &s, e)
 					     : connect_peer(m, &s, e);
@@ -245,13 +249,19 @@ int outgoing_link(struct migration *m, struct err *e)
 			sock_set_nodelay(r);
 		break;
 	case TRANSPORT_FILE:
+		trace_migration_file_outgoing(c->file);
 		r = m->main_fd = file_create(c->file, c->offset, e);
 		break;
 	default:
 		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
 	}
+	if (r < 0 && c->transport != TRANSPORT_FILE)
+		trace_migration_socket_outgoing_error(e->msg);
 	if (r < 0)
 		return r;
+	if (c->transport != TRANSPORT_FILE)
+		trace_migration_socket_outgoing_connected(c->host[0] ? c->host : c->path);
+	trace_migration_set_outgoing_channel(m, channel_kind(c), c->host, NULL);
 	if (m->mode != MODE_CPR_EXEC)
 		return STEP_NEXT;
 	hold_memory(m);
@@ -274,10 +284,12 @@ int outgoing_stop(struct migration *m, struct err *e)
 	struct vm *vm = m->vm;
 
 	t->stop = m->setup_ns = clock_boottime_ns();
+	trace_vmstate_downtime_checkpoint("src-downtime-start");
 	m->saved_runstate = vm->runstate;
 	vm_set_busy(vm, true);
 	vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
 	t->stopped = clock_boottime_ns();
+	trace_vmstate_downtime_checkpoint("src-vm-stopped");
 	if (vm->reset_requested || vm->shutdown_requested || vm->failed)
 		return err_set(e, EAGAIN,
 			       "the guest asked for a reset or to be shut down at that moment");
@@ -309,10 +321,12 @@ int outgoing_save(struct migration *m, struct err *e)
 		return err_prefix(e, "the state cannot be saved");
 	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state,
 			 m->saved_runstate, m->vm->was_suspended);
+	trace_migrate_global_state_pre_save(runstate_name(m->saved_runstate));
 	if (!migration_mode_streams(m->mode))
 		r = stream_encode(&m->snap, &m->stream, e);
 	m->state_bytes = m->stream.len;
 	handover_times(m)->saved = clock_boottime_ns();
+	trace_vmstate_downtime_checkpoint("src-non-iterable-saved");
 	return r;
 }
 
@@ -371,6 +385,7 @@ int outgoing_exec(struct migration *m, struct err *e)
 		return err_set(e, EPROTO, "the owner word was changed by somebody else");
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	migration_set_status(m, MIGRATION_COMPLETED);
+	trace_cpr_exec();
 	migration_notify_exec(m, true);
 	return process_exec(m->command, e);
 }

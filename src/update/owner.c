@@ -2,6 +2,7 @@
 /* The owner word: which process may run the guest. */
 #include <errno.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/mem.h"
 #include "update/owner.h"
@@ -72,17 +73,26 @@ static bool swap(struct owner *o, uint32_t from, uint32_t to)
 
 bool owner_offer(struct owner *o)
 {
-	return swap(o, OWNER_OLD, OWNER_OFFERED);
+	bool done = swap(o, OWNER_OLD, OWNER_OFFERED);
+
+	trace_owner_offer(done);
+	return done;
 }
 
 bool owner_take_back(struct owner *o)
 {
-	return swap(o, OWNER_OFFERED, OWNER_OLD);
+	bool done = swap(o, OWNER_OFFERED, OWNER_OLD);
+
+	trace_owner_take_back(done);
+	return done;
 }
 
 bool owner_claim(struct owner *o)
 {
-	return swap(o, OWNER_OFFERED, OWNER_NEW);
+	bool done = swap(o, OWNER_OFFERED, OWNER_NEW);
+
+	trace_owner_claim(done);
+	return done;
 }
 
 enum owner_side owner_get(const struct owner *o)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/process.h"
 #include "host/sock.h"
@@ -22,14 +23,16 @@ void cpr_state_init(struct cpr_state *s)
 
 void cpr_state_fini(struct cpr_state *s)
 {
-	for (size_t i = 0; i < s->nr_fds; i++)
+	for (size_t i = 0; i < s->nr_fds; i++) {
+		trace_cpr_delete_fd(s->fds[i].name, (int)s->fds[i].id);
 		close_fd(&s->fds[i].fd);
+	}
 	free(s->config);
 	close_fd(&s->state_fd);
 	*s = (struct cpr_state){ .state_fd = -1 };
 }
 
-int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
+static int list_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
 {
 	struct wire_fd *f;
 
@@ -50,6 +53,15 @@ int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd,
 	return 0;
 }
 
+int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
+{
+	int r = list_fd(s, name, id, fd, e);
+
+	if (!r)
+		trace_cpr_save_fd(name, (int)id, fd);
+	return r;
+}
+
 int cpr_state_find_fd(const struct cpr_state *s, const char *name, uint32_t id)
 {
 	for (size_t i = 0; i < s->nr_fds; i++)
@@ -62,6 +74,7 @@ int cpr_state_dup_fd(const struct cpr_state *s, const char *name, uint32_t id, s
 {
 	int fd = cpr_state_find_fd(s, name, id);
 
+	trace_cpr_find_fd(name, (int)id, fd);
 	if (fd < 0)
 		return err_set(e, ENOENT, "the old side handed over no '%s'", name);
 	return process_dup_fd(fd, e);
@@ -179,7 +192,7 @@ static int take_fd_frame(struct cpr_state *s, struct cursor *c, int fd, struct e
 		return err_set(e, EPROTO, "a message with a descriptor is malformed");
 	cursor_get(c, name, n);
 	name[n] = '\0';
-	return cpr_state_add_fd(s, name, id, fd, e);
+	return list_fd(s, name, id, fd, e);
 }
 
 /* Takes one frame into the state; *@fd is the descriptor that came, taken if used. */
