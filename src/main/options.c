@@ -7,6 +7,7 @@
 #include "base/parse.h"
 #include "base/util.h"
 #include "ctl/channels.h"
+#include "dev/pc/pc.h"
 #include "machine/vm.h"
 #include "main/options.h"
 
@@ -113,12 +114,21 @@ static const struct property smp_properties[] = {
 	{ NULL, NULL },
 };
 
+static const struct {
+	const char *name;
+	const char *help;
+} cpu_models[] = {
+	{ "host", "the processor of this host, as far as KVM offers it" },
+	{ "max", "the same" },
+};
+
 static int cpu_model(struct options *o, void *to, const char *value, struct err *e)
 {
 	(void)o;
 	(void)to;
-	if (!strcmp(value, "host") || !strcmp(value, "max"))
-		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(cpu_models); i++)
+		if (!strcmp(value, cpu_models[i].name))
+			return 0;
 	return err_set(e, EINVAL, "unable to find CPU model '%s'; there is one, 'host'", value);
 }
 
@@ -228,14 +238,8 @@ static int parse_accel(struct options *o, const char *arg, struct err *e)
 static int parse_object(struct options *o, const char *arg, struct err *e)
 {
 	struct backend_option *b = &o->objects[o->nr_objects];
-	size_t n = strlen(arg);
 	int r;
 
-	if (n >= 4 && !strcmp(arg + n - 4, "help") && !strchr(arg, '=')) {
-		o->object_help = arg;
-		o->help = true;
-		return 0;
-	}
 	if (o->nr_objects == OPTIONS_MAX_OBJECTS)
 		return err_set(e, E2BIG, "more than %d objects", OPTIONS_MAX_OBJECTS);
 	r = objects_parse(b, arg, e);
@@ -330,6 +334,14 @@ static int parse_debug(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+/* Whatever is named: nothing can be added yet, what there is belongs to the machine. */
+static int parse_device(struct options *o, const char *arg, struct err *e)
+{
+	(void)o;
+	return err_set(e, EINVAL, "'%.*s' is not a valid device model name", (int)strcspn(arg, ","),
+		       arg);
+}
+
 static int parse_none(struct options *o, const char *arg, struct err *e)
 {
 	(void)o;
@@ -417,16 +429,94 @@ static const struct option options[] = {
 	  "refuse devices whose state cannot be saved" },
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
+	{ "device", "MODEL", parse_device, "add a device; there are none yet, see -device help" },
 	{ "debug", "handover=STEP:FAULT", parse_debug, "test aid: kill, stop or fail at a step" },
 	{ "version", NULL, parse_version, "print the version" },
 	{ "help", NULL, parse_help, "print this" },
 	{ "h", NULL, parse_help, "the same" },
 };
 
+static void print_properties(const char *of, const struct property *table)
+{
+	printf("%s properties:\n", of);
+	for (; table->key; table++)
+		printf("  %s=<value>\n", table->key);
+}
+
+static void help_machine(const char *arg)
+{
+	if (strchr(arg, ',')) {
+		print_properties(LAYOUT_MACHINE_TYPE, machine_properties);
+		return;
+	}
+	printf("Supported machines are:\n%-20s %s\n%-20s %s\n", "baton",
+	       "alias of " LAYOUT_MACHINE_TYPE, LAYOUT_MACHINE_TYPE,
+	       "PC of Baton, KVM, no firmware (default)");
+}
+
+static void help_cpu(const char *arg)
+{
+	(void)arg;
+	printf("Available CPUs:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(cpu_models); i++)
+		printf("  %-8s %s\n", cpu_models[i].name, cpu_models[i].help);
+}
+
+static void help_accel(const char *arg)
+{
+	(void)arg;
+	printf("Accelerators supported by this program:\nkvm\n");
+}
+
+static void help_device(const char *arg)
+{
+	(void)arg;
+	printf("There is no device that -device can add yet.\n"
+	       "Each machine of type " LAYOUT_MACHINE_TYPE " has these:\n");
+	for (unsigned int i = 0; pc_classes[i]; i++)
+		printf("  %s\n", pc_classes[i]->name);
+}
+
+/* Options whose argument may be `help`, `?`, or end with `,help`. */
+static const struct {
+	const char *name;
+	void (*print)(const char *arg);
+} helps[] = {
+	{ "machine", help_machine }, { "M", help_machine },     { "cpu", help_cpu },
+	{ "accel", help_accel },     { "device", help_device }, { "object", objects_print_help },
+};
+
+static bool asks_for_help(const char *arg)
+{
+	const char *last = strrchr(arg, ',');
+
+	/* A file may be called "a,help" (mem-path=a,,help). */
+	if (strchr(arg, '='))
+		return false;
+	last = last ? last + 1 : arg;
+	return !strcmp(last, "help") || !strcmp(last, "?");
+}
+
+/* True if the option was a question, which main() answers when all options are known. */
+static bool take_question(struct options *o, const char *name, const char *arg)
+{
+	if (!arg || !asks_for_help(arg))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(helps); i++) {
+		if (strcmp(helps[i].name, name))
+			continue;
+		o->help = true;
+		o->help_on = helps[i].print;
+		o->help_arg = arg;
+		return true;
+	}
+	return false;
+}
+
 void options_print_help(const struct options *o)
 {
-	if (o->object_help) {
-		objects_print_help(o->object_help);
+	if (o->help_on) {
+		o->help_on(o->help_arg);
 		return;
 	}
 	printf("usage: baton [options]\n\n");
@@ -460,7 +550,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 				return err_set(e, EINVAL, "%s: requires an argument", argv[i]);
 			arg = argv[++i];
 		}
-		r = opt->parse(o, arg, e);
+		r = take_question(o, name, arg) ? 0 : opt->parse(o, arg, e);
 		if (r)
 			return arg ? err_prefix(e, "-%s %s", name, arg) : r;
 	}

@@ -26,6 +26,8 @@ enum on_off_auto {
 /* Strings point into argv, which outlives this. */
 struct options {
 	bool help, version;
+	void (*help_on)(const char *arg); /* help on one option, which had @help_arg; else NULL */
+	const char *help_arg;
 	const char *name;
 	const char *pidfile;
 	const char *kernel, *initrd, *append;
@@ -35,7 +37,6 @@ struct options {
 	enum on_off_auto aux_ram_share;
 	struct backend_option objects[OPTIONS_MAX_OBJECTS];
 	unsigned int nr_objects;
-	const char *object_help; /* -object help, -object TYPE,help         */
 	const char *serial[LAYOUT_NR_SERIAL];
 	unsigned int nr_serial;
 	const char *chardev[OPTIONS_MAX_CHARDEVS];
