@@ -108,6 +108,14 @@ void file_discard(int fd, const char *path, uint64_t offset)
 		return;
 }
 
+int file_open_log(const char *path, struct err *e)
+{
+	int fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+
+	return fd < 0 ? err_set_errno(e, "cannot open the log '%s'", path) : fd;
+}
+
 int file_write_at(int fd, const char *path, uint64_t offset, const void *p, size_t n, struct err *e)
 {
 	const char *at = p;

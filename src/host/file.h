@@ -35,6 +35,12 @@ int file_create(const char *path, uint64_t offset, struct err *e);
  */
 void file_discard(int fd, const char *path, uint64_t offset);
 
+/*
+ * Opens @path for lines to be appended, close-on-exec: a log. Made if missing, what is there
+ * stays. Neither this nor writing to it blocks, should it be a pipe. Returns the descriptor.
+ */
+int file_open_log(const char *path, struct err *e);
+
 /* Writes all @n bytes at @offset. */
 int file_write_at(int fd, const char *path, uint64_t offset, const void *p, size_t n,
 		  struct err *e);

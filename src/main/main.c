@@ -20,6 +20,7 @@
 #include "main/dump.h"
 #include "main/options.h"
 #include "main/ram.h"
+#include "main/trace_options.h"
 #include "update/migration.h"
 #include "update/wire.h"
 
@@ -328,20 +329,29 @@ static void take_apart(struct program *p)
 int main(int argc, char **argv)
 {
 	struct program *p = calloc(1, sizeof(*p));
-	struct err e;
-	int code = 1, r;
+	struct err e, bad_options, bad_trace;
+	int code = 1, r, parsed, traced = 0;
 
 	if (!p)
 		return 1;
 	p->argv = argv;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
+	/* First what to trace: what this image inherits is worth it. */
+	parsed = options_parse(&p->opt, argc, argv, &bad_options);
+	if (!parsed)
+		traced = trace_options_apply(&p->opt, &bad_trace);
 	r = migration_inherit_cpr(&p->cpr, &e);
 	p->has_cpr = p->cpr_by_exec = r > 0;
+	/* The image to fall back to would have the same trouble; no guest is lost for a log. */
+	if (traced && p->cpr_by_exec)
+		log_warn("%s", bad_trace.msg);
 	if (r < 0) {
 		log_error("%s", e.msg);
-	} else if (options_parse(&p->opt, argc, argv, &e)) {
-		log_error("%s", e.msg);
-		fall_back(p, e.msg);
+	} else if (parsed) {
+		log_error("%s", bad_options.msg);
+		fall_back(p, bad_options.msg);
+	} else if (traced && !p->cpr_by_exec) {
+		log_error("%s", bad_trace.msg);
 	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version || p->opt.dump_vmstate)) {
 		fall_back(p, "its command line only asks for help, the version or the tables");
 	} else if (p->opt.help) {

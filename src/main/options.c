@@ -10,6 +10,7 @@
 #include "dev/pc/pc.h"
 #include "machine/vm.h"
 #include "main/options.h"
+#include "main/trace_options.h"
 
 /* One option; its handler gets the argument, NULL if it takes none. */
 struct option {
@@ -334,6 +335,31 @@ static int parse_debug(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+static int parse_trace(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_trace == OPTIONS_MAX_TRACE)
+		return err_set(e, E2BIG, "more than %d; events=FILE takes as many as there are",
+			       OPTIONS_MAX_TRACE);
+	o->trace[o->nr_trace++] = arg;
+	return 0;
+}
+
+static int msg_timestamp(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)to;
+	return on_off(&o->timestamp, value, e);
+}
+
+static const struct property msg_properties[] = {
+	{ "timestamp", msg_timestamp },
+	{ NULL, NULL },
+};
+
+static int parse_msg(struct options *o, const char *arg, struct err *e)
+{
+	return parse_properties(o, msg_properties, NULL, arg, false, e);
+}
+
 /* Whatever is named: nothing can be added yet, what there is belongs to the machine. */
 static int parse_device(struct options *o, const char *arg, struct err *e)
 {
@@ -371,6 +397,7 @@ STRING_OPTION(pidfile)
 STRING_OPTION(kernel)
 STRING_OPTION(initrd)
 STRING_OPTION(append)
+STRING_OPTION(log_file)
 FLAG_OPTION(help)
 FLAG_OPTION(version)
 FLAG_OPTION(stopped)
@@ -430,6 +457,10 @@ static const struct option options[] = {
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
 	{ "device", "MODEL", parse_device, "add a device; there are none yet, see -device help" },
+	{ "trace", "PATTERN|events=FILE", parse_trace,
+	  "enable trace events ('-PATTERN': disable), file=FILE: write them there; repeatable" },
+	{ "D", "FILE", parse_log_file, "append trace events to FILE, not to standard error" },
+	{ "msg", "timestamp=on|off", parse_msg, "the time before messages and trace events" },
 	{ "debug", "handover=STEP:FAULT", parse_debug, "test aid: kill, stop or fail at a step" },
 	{ "version", NULL, parse_version, "print the version" },
 	{ "help", NULL, parse_help, "print this" },
@@ -482,8 +513,9 @@ static const struct {
 	const char *name;
 	void (*print)(const char *arg);
 } helps[] = {
-	{ "machine", help_machine }, { "M", help_machine },     { "cpu", help_cpu },
-	{ "accel", help_accel },     { "device", help_device }, { "object", objects_print_help },
+	{ "machine", help_machine },   { "M", help_machine },     { "cpu", help_cpu },
+	{ "accel", help_accel },       { "device", help_device }, { "object", objects_print_help },
+	{ "trace", trace_print_help },
 };
 
 static bool asks_for_help(const char *arg)

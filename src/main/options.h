@@ -14,7 +14,8 @@
 enum {
 	OPTIONS_MAX_OBJECTS = 8,
 	OPTIONS_MAX_MONITORS = 8,
-	OPTIONS_MAX_CHARDEVS = 16
+	OPTIONS_MAX_CHARDEVS = 16,
+	OPTIONS_MAX_TRACE = 64
 };
 
 enum on_off_auto {
@@ -56,7 +57,11 @@ struct options {
 	bool has_main, has_cpr;
 	struct channel main_channel, cpr_channel; /* -incoming */
 	const char *fault;                        /* -debug handover= */
-	char buffers[4][4096];                    /* text of split options */
+	const char *log_file;                     /* -D               */
+	const char *trace[OPTIONS_MAX_TRACE];     /* see main/trace_options.h */
+	unsigned int nr_trace;
+	enum on_off_auto timestamp; /* -msg timestamp= */
+	char buffers[4][4096];      /* text of split options */
 	unsigned int nr_buffers;
 };
 

@@ -82,7 +82,8 @@ def test_device_help_says_that_nothing_can_be_added_and_what_there_is():
 def test_help_of_all_options_has_those_that_answer_questions():
     done = run("--help")
     assert done.returncode == 0
-    for name in ("machine", "cpu", "accel", "object", "device"):
+    for name in ("machine", "cpu", "accel", "object", "device",
+                 "trace"):
         assert "\n  -%s " % name in done.stdout
 
 
