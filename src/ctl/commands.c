@@ -7,7 +7,8 @@
 #include "ctl/commands.h"
 
 static const struct command *const tables[] = {
-	monitor_commands, machine_commands, migration_commands, cpr_commands, fd_commands,
+	monitor_commands, machine_commands, migration_commands,
+	cpr_commands,     fd_commands,      trace_commands,
 };
 
 static const struct schema_member no_args[] = { { .name = NULL } };

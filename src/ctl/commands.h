@@ -29,6 +29,7 @@ extern const struct command machine_commands[];
 extern const struct command migration_commands[];
 extern const struct command cpr_commands[];
 extern const struct command monitor_commands[];
+extern const struct command trace_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

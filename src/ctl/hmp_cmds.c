@@ -7,6 +7,7 @@
 
 #include "base/parse.h"
 #include "base/util.h"
+#include "ctl/cmd_trace.h"
 #include "ctl/commands.h"
 #include "ctl/hmp.h"
 #include "ctl/json.h"
@@ -17,6 +18,7 @@
 struct hmp_call {
 	struct ctl *ctl;
 	struct buf *out;
+	char *rest; /* what follows `info WHAT`  */
 	bool *wait; /* NULL: nobody can wait */
 };
 
@@ -207,6 +209,11 @@ static void info_uuid(struct hmp_call *c)
 	json_decref(o);
 }
 
+static void info_trace_events(struct hmp_call *c)
+{
+	hmp_info_trace_events(c->rest, c->out);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct hmp_call *c);
@@ -220,6 +227,7 @@ static const struct {
 	{ "version", info_version, "show the version" },
 	{ "kvm", info_kvm, "show whether KVM is used" },
 	{ "name", info_name, "show the machine's name" },
+	{ "trace-events", info_trace_events, "show trace events and whether they are on" },
 	{ "uuid", info_uuid, "show the machine's UUID" },
 };
 
@@ -240,6 +248,7 @@ static void cmd_info(struct hmp_call *c, char *rest)
 
 	for (size_t i = 0; i < ARRAY_SIZE(infos); i++) {
 		if (!strcmp(infos[i].name, what)) {
+			c->rest = rest;
 			infos[i].run(c);
 			return;
 		}
@@ -350,6 +359,11 @@ static void cmd_set_capability(struct hmp_call *c, char *rest)
 				      "state", on)));
 }
 
+static void cmd_trace_event(struct hmp_call *c, char *rest)
+{
+	hmp_trace_event(rest, c->out);
+}
+
 static void cmd_help(struct hmp_call *c, char *rest);
 
 static const struct hmp_command commands[] = {
@@ -368,6 +382,8 @@ static const struct hmp_command commands[] = {
 	  "set a migration parameter" },
 	{ "migrate_set_capability", NULL, NULL, cmd_set_capability, "NAME on|off",
 	  "set a migration capability" },
+	{ "trace-event", NULL, NULL, cmd_trace_event, "NAME on|off",
+	  "enable or disable trace events" },
 };
 
 const char *hmp_command_name(size_t i)

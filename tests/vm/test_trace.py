@@ -3,9 +3,7 @@
 
 import os
 import re
-import socket
 import subprocess
-import threading
 
 import pytest
 
@@ -258,6 +256,50 @@ def test_exits_of_a_vcpu_are_told_apart(vms):
     in_order(seen, [
         ("kvm_run_exit", "cpu_index 0, reason 2"),
         ("kvm_exit_io", "cpu_index 0, port 0x3f8, out 1 bytes, 1 times")])
+
+
+def hmp(vm, line):
+    return vm.qmp.cmd("human-monitor-command", command_line=line)
+
+
+def test_events_come_and_go_while_the_guest_runs(vms):
+    vm = vms("gap").start()
+    assert hmp(vm, "info trace-events runstate_*") == \
+        "runstate_set : state 0\r\n"
+    vm.qmp.cmd("stop")
+    assert hmp(vm, "trace-event runstate_* on") == ""
+    assert hmp(vm, "info trace-events runstate_set") == \
+        "runstate_set : state 1\r\n"
+    vm.qmp.cmd("cont")
+    vm.running()
+    vm.qmp.cmd("trace-event-set-state", {"name": "*", "enable": False})
+    vm.qmp.cmd("stop")
+    vm.qmp.cmd("trace-event-set-state",
+               {"name": "vm_state_notify", "enable": True})
+    vm.qmp.cmd("cont")
+    vm.running()
+    seen = lines(vm.proc.log(), vm.pid)
+    assert [name for name, _ in seen] == ["runstate_set", "vm_state_notify"]
+    assert "(paused)" in seen[0][1] and "(running)" in seen[0][1]
+    assert vm.qmp.cmd("trace-event-get-state", {"name": "vm_*"}) == [
+        {"name": "vm_state_notify", "state": "enabled"}]
+    assert hmp(vm, "trace-event nope on") == 'unknown event "nope"\r\n'
+    vm.running()
+    vm.check_no_errors()
+
+
+def test_all_events_at_once_on_a_busy_guest_leave_whole_lines(vms, cpu_load):
+    vm = vms("smp", smp=2).start()
+    assert hmp(vm, "trace-event * on") == ""
+    vm.transfer(extra=["-trace", "*"])
+    vm.running()
+    assert hmp(vm, "trace-event * off") == ""
+    for proc in vm.procs:
+        text = proc.log()
+        assert text.endswith("\n")
+        for line in text.splitlines():
+            assert LINE.fullmatch(line), line
+    vm.check_no_errors()
 
 
 @pytest.mark.parametrize("option, words", [
