@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "host/mem.h"
 #include "main/ram.h"
@@ -120,6 +121,8 @@ static int create_main(struct memmap *m, const struct backend_option *b,
 			       b->id);
 	if (cpr)
 		r = fd = take_preserved(cpr, b->id, b->share, e);
+	else
+		trace_cpr_find_fd(b->id, 0, -1);
 	if (r >= 0)
 		r = create_backend(&ram, b, fd, e);
 	if (r < 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "state/stream.h"
 #include "state/stream_format.h"
@@ -156,10 +157,14 @@ static int write_pages(struct writer *w, const struct snapshot *s, struct err *e
 		if (s->rams[i].in_place)
 			continue;
 		if (!started)
+			trace_savevm_section_start("ram", RAM_SECTION_ID);
+		if (!started)
 			add_copy(w, head, sizeof(head));
 		started = true;
 		r = write_block(w, &s->rams[i], e);
 	}
+	if (started)
+		trace_savevm_section_end("ram", RAM_SECTION_ID, r);
 	if (r || !started)
 		return r;
 	r = make_room(w, e);
@@ -377,6 +382,7 @@ static int read_pages(struct reader *r, const struct snapshot *s, struct err *e)
 	const uint8_t *p;
 	struct cursor in;
 	uint64_t head;
+	uint32_t id;
 	int ret;
 
 	for (;;) {
@@ -390,7 +396,10 @@ static int read_pages(struct reader *r, const struct snapshot *s, struct err *e)
 		if (ret)
 			return ret;
 		cursor_init(&in, p + 1, 4);
-		if (cursor_be32(&in) != RAM_SECTION_ID)
+		trace_qemu_loadvm_state_section(SECTION_PART);
+		id = cursor_be32(&in);
+		trace_qemu_loadvm_state_section_partend(id);
+		if (id != RAM_SECTION_ID)
 			return err_set(e, EINVAL, "part of a section that was not started");
 		for (;;) {
 			ret = take(r, 8, &p, e);

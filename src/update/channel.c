@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/parse.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "update/channel.h"
 
@@ -113,16 +114,6 @@ int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
 	return r;
 }
 
-const char *channel_kind(const struct channel *c)
-{
-	static const char *const kinds[] = {
-		[TRANSPORT_UNIX] = "unix", [TRANSPORT_INET] = "tcp",  [TRANSPORT_FD] = "fd",
-		[TRANSPORT_FILE] = "file", [TRANSPORT_EXEC] = "exec",
-	};
-
-	return kinds[c->transport];
-}
-
 static const char *last_word(const struct channel *c)
 {
 	const char *p = c->file;
@@ -155,4 +146,40 @@ const char *channel_text(const struct channel *c, char *buf, size_t n)
 		break;
 	}
 	return buf;
+}
+
+static const char *const kinds[] = {
+	[TRANSPORT_UNIX] = "unix", [TRANSPORT_INET] = "tcp",  [TRANSPORT_FD] = "fd",
+	[TRANSPORT_FILE] = "file", [TRANSPORT_EXEC] = "exec",
+};
+
+void channel_trace_outgoing(const struct channel *c, const void *ioc, int r, const struct err *e)
+{
+	const char *host = c->transport == TRANSPORT_INET ? c->host : c->path;
+
+	if (c->transport == TRANSPORT_FILE)
+		trace_migration_file_outgoing(c->file);
+	else if (c->transport == TRANSPORT_EXEC)
+		trace_migration_exec_outgoing(last_word(c));
+	else if (c->transport == TRANSPORT_FD && r >= 0)
+		trace_migration_fd_outgoing(atoi(c->path));
+	else if (r >= 0)
+		trace_migration_socket_outgoing_connected(host);
+	else
+		trace_migration_socket_outgoing_error(e->msg);
+	if (r >= 0)
+		trace_migration_set_outgoing_channel(ioc, kinds[c->transport], host, NULL);
+}
+
+void channel_trace_incoming(const struct channel *c, const void *ioc)
+{
+	if (c->transport == TRANSPORT_FILE)
+		trace_migration_file_incoming(c->file);
+	else if (c->transport == TRANSPORT_EXEC)
+		trace_migration_exec_incoming(last_word(c));
+	else if (c->transport == TRANSPORT_FD)
+		trace_migration_fd_incoming(atoi(c->path));
+	else
+		trace_migration_socket_incoming_accepted();
+	trace_migration_set_incoming_channel(ioc, kinds[c->transport]);
 }

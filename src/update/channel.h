@@ -47,8 +47,12 @@ int channel_set_file(struct channel *c, const char *path, struct err *e);
 /* Makes the command of an exec channel of @n words. -ENAMETOOLONG if it does not fit. */
 int channel_set_args(struct channel *c, const char *const *args, size_t n, struct err *e);
 
-/* What leads there, as a URI names it: `tcp`, `unix`, `fd`, `file` or `exec`. */
-const char *channel_kind(const struct channel *c);
+/*
+ * Trace points of a main channel: on the way out with the result of opening it and, if that
+ * is an error, its text; on the way in when it is open. @ioc is for the line only.
+ */
+void channel_trace_outgoing(const struct channel *c, const void *ioc, int r, const struct err *e);
+void channel_trace_incoming(const struct channel *c, const void *ioc);
 
 /* The address as a URI, for messages. @n bytes of @buf are enough at 4200. */
 const char *channel_text(const struct channel *c, char *buf, size_t n);

@@ -318,8 +318,7 @@ static void on_main_connection(void *opaque, uint32_t events)
 	if (m->main_channel.transport == TRANSPORT_UNIX)
 		unlink(m->main_channel.path);
 	m->main_fd = conn;
-	trace_migration_socket_incoming_accepted();
-	trace_migration_set_incoming_channel(m, channel_kind(&m->main_channel));
+	channel_trace_incoming(&m->main_channel, m);
 	sock_set_blocking(conn, 0);
 	migration_set_status(m, MIGRATION_ACTIVE);
 	if (loop_fd_add(m->vm->loop, &m->main_watch, conn, EPOLLIN, on_state_bytes, m, &e))
@@ -461,8 +460,6 @@ static int open_main_listener(struct migration *m, struct err *e)
 		r = parse_uint(c->path, INT32_MAX, &number, e);
 		if (!r)
 			r = sock_check_listening((int)number, e);
-		if (!r)
-			trace_migration_fd_incoming((int)number);
 		return r ? r : (int)number;
 	default:
 		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
@@ -476,13 +473,12 @@ static int read_state_file(struct migration *m, struct err *e)
 	uint64_t size = 0;
 	int r;
 
-	trace_migration_file_incoming(c->file);
-	trace_migration_set_incoming_channel(m, channel_kind(c));
 	r = file_open_ro(c->file, &fd, e);
 	if (!r)
 		r = file_size(fd, c->file, &size, e);
 	if (r)
 		return r;
+	channel_trace_incoming(c, m);
 	size = size > c->offset ? size - c->offset : 0;
 	if (size > STREAM_MAX_BYTES)
 		return err_set(e, EFBIG, "'%s' is %llu bytes long, more than any machine's state",

@@ -249,19 +249,14 @@ int outgoing_link(struct migration *m, struct err *e)
 			sock_set_nodelay(r);
 		break;
 	case TRANSPORT_FILE:
-		trace_migration_file_outgoing(c->file);
 		r = m->main_fd = file_create(c->file, c->offset, e);
 		break;
 	default:
 		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
 	}
-	if (r < 0 && c->transport != TRANSPORT_FILE)
-		trace_migration_socket_outgoing_error(e->msg);
+	channel_trace_outgoing(c, m, r, e);
 	if (r < 0)
 		return r;
-	if (c->transport != TRANSPORT_FILE)
-		trace_migration_socket_outgoing_connected(c->host[0] ? c->host : c->path);
-	trace_migration_set_outgoing_channel(m, channel_kind(c), c->host, NULL);
 	if (m->mode != MODE_CPR_EXEC)
 		return STEP_NEXT;
 	hold_memory(m);

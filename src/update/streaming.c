@@ -281,6 +281,7 @@ int streaming_open(struct migration *m, struct err *e)
 			r = xfer_seek(m->main_fd, c->offset, c->file, e);
 		break;
 	}
+	channel_trace_outgoing(c, m, r, e);
 	return r < 0 ? r : STEP_NEXT;
 }
 
@@ -319,6 +320,7 @@ static void on_peer(void *opaque, uint32_t events)
 	if (m->main_channel.transport == TRANSPORT_UNIX)
 		unlink(m->main_channel.path);
 	m->main_fd = conn;
+	channel_trace_incoming(&m->main_channel, m);
 	if (begin_to_read(m, &e) < 0)
 		handover_abort(m, &e);
 }
@@ -365,6 +367,8 @@ int streaming_listen(struct migration *m, struct err *e)
 			r = xfer_seek(m->main_fd, c->offset, c->file, e);
 		break;
 	}
+	if (r >= 0)
+		channel_trace_incoming(c, m);
 	return r < 0 ? r : begin_to_read(m, e);
 }
 
