@@ -248,18 +248,29 @@ static int check(struct given *g, struct err *e)
 	return 0;
 }
 
+static const struct {
+	const char *name;
+	enum chardev_kind kind;
+} backends[] = {
+	{ "null", CHARDEV_NULL }, { "stdio", CHARDEV_STDIO }, { "file", CHARDEV_FILE },
+	{ "pty", CHARDEV_PTY },   { "socket", CHARDEV_UNIX }, /* or another, by its options */
+};
+
+const char *chardev_backend_name(size_t i)
+{
+	return i < ARRAY_SIZE(backends) ? backends[i].name : NULL;
+}
+
+const char *chardev_backend_key(const char *backend, size_t i)
+{
+	for (size_t j = 0; j < ARRAY_SIZE(keys); j++)
+		if ((!keys[j].backend || !strcmp(keys[j].backend, backend)) && !i--)
+			return keys[j].name;
+	return NULL;
+}
+
 static int find_backend(const char *name, size_t n, struct given *g, struct err *e)
 {
-	static const struct {
-		const char *name;
-		enum chardev_kind kind;
-	} backends
-		[] = {
-			{ "null", CHARDEV_NULL },   { "stdio", CHARDEV_STDIO },
-			{ "file", CHARDEV_FILE },   { "pty", CHARDEV_PTY },
-			{ "socket", CHARDEV_UNIX }, /* or another, by its options */
-		};
-
 	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
 		if (strlen(backends[i].name) != n || strncmp(backends[i].name, name, n))
 			continue;

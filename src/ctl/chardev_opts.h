@@ -4,6 +4,7 @@
 #define CTL_CHARDEV_OPTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/err.h"
 #include "host/chardev.h"
@@ -33,6 +34,10 @@ int chardev_parse_option(const char *text, struct chardev_option *out, struct er
  * `unix:PATH`, `tcp:HOST:PORT`, the last three with `,key=value` behind.
  */
 int chardev_parse_short(const char *text, struct chardev_config *out, struct err *e);
+
+/* What -chardev can be given: the back ends, and the keys of one; NULL past the end. */
+const char *chardev_backend_name(size_t i);
+const char *chardev_backend_key(const char *backend, size_t i);
 
 /* The id in `chardev:ID`, or NULL if @text is no such reference. */
 const char *chardev_reference(const char *text);

@@ -7,6 +7,7 @@
 #include "base/parse.h"
 #include "base/util.h"
 #include "ctl/channels.h"
+#include "ctl/chardev_opts.h"
 #include "dev/pc/pc.h"
 #include "machine/vm.h"
 #include "main/options.h"
@@ -499,6 +500,23 @@ static void help_accel(const char *arg)
 	printf("Accelerators supported by this program:\nkvm\n");
 }
 
+static void help_chardev(const char *arg)
+{
+	const char *name, *key;
+
+	for (size_t i = 0; (name = chardev_backend_name(i)); i++) {
+		if (strncmp(arg, name, strlen(name)) || arg[strlen(name)] != ',')
+			continue;
+		printf("%s options:\n", name);
+		for (size_t j = 0; (key = chardev_backend_key(name, j)); j++)
+			printf("  %s=<value>\n", key);
+		return;
+	}
+	printf("Available chardev backend types:\n");
+	for (size_t i = 0; (name = chardev_backend_name(i)); i++)
+		printf("  %s\n", name);
+}
+
 static void help_device(const char *arg)
 {
 	(void)arg;
@@ -513,9 +531,10 @@ static const struct {
 	const char *name;
 	void (*print)(const char *arg);
 } helps[] = {
-	{ "machine", help_machine },   { "M", help_machine },     { "cpu", help_cpu },
-	{ "accel", help_accel },       { "device", help_device }, { "object", objects_print_help },
-	{ "trace", trace_print_help },
+	{ "machine", help_machine },   { "M", help_machine },
+	{ "cpu", help_cpu },           { "accel", help_accel },
+	{ "device", help_device },     { "object", objects_print_help },
+	{ "trace", trace_print_help }, { "chardev", help_chardev },
 };
 
 static bool asks_for_help(const char *arg)

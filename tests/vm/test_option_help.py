@@ -56,6 +56,20 @@ def test_every_listed_property_of_an_object_is_known():
         assert "'frob' is unexpected" in done.stderr, done.stderr
 
 
+def test_every_listed_key_of_a_character_device_is_known():
+    backends = listed("-chardev", "help")[1:]
+    assert {"null", "stdio", "file", "pty", "socket"} == set(backends)
+    for name in backends:
+        keys = [word.split("=")[0]
+                for word in listed("-chardev", name + ",help")[1:]]
+        assert "id" in keys
+        for key in keys + ["frob"]:
+            done = run("-kernel", "x", "-chardev", "%s,%s=" % (name, key))
+            assert done.returncode == 1
+            refused = "Invalid parameter '%s'" % key in done.stderr
+            assert refused == (key == "frob"), done.stderr
+
+
 def test_every_listed_property_of_the_machine_is_known():
     keys = [word.split("=")[0]
             for word in listed("-machine", "baton,help")[1:]]
@@ -83,7 +97,7 @@ def test_help_of_all_options_has_those_that_answer_questions():
     done = run("--help")
     assert done.returncode == 0
     for name in ("machine", "cpu", "accel", "object", "device",
-                 "trace"):
+                 "chardev", "trace"):
         assert "\n  -%s " % name in done.stdout
 
 
