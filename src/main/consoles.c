@@ -154,21 +154,35 @@ int consoles_plan(struct consoles *cs, const struct options *o, struct err *e)
 	return r;
 }
 
-int consoles_open(struct consoles *cs, struct loop *loop, bool keep_files, bool retry,
+static int open_console(struct console *c, struct loop *loop, unsigned int how,
+			void (*quit)(void *opaque), void *opaque, struct err *e)
+{
+	const struct chardev_config nowhere = { .kind = CHARDEV_NULL };
+	int r;
+
+	if (how & CONSOLES_KEEP_FILES)
+		c->config.append = true;
+	if (how & CONSOLES_RETRY)
+		c->config.retry_ms = RETRY_MS;
+	r = chardev_open(&c->chr, loop, &c->config, quit, opaque, e);
+	if (r)
+		err_prefix(e, "%s %s", c->option, c->text);
+	if (!r || !(how & CONSOLES_MAY_MISS))
+		return r;
+	log_error("%s; the guest goes on without it", e->msg);
+	return chardev_open(&c->chr, loop, &nowhere, quit, opaque, e);
+}
+
+int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how,
 		  void (*quit)(void *opaque), void *opaque, struct err *e)
 {
 	for (unsigned int i = 0; i < cs->nr; i++) {
 		struct console *c = &cs->list[i];
-		int r;
+		int r = open_console(c, loop, how, quit, opaque, e);
 
-		if (keep_files)
-			c->config.append = true;
-		if (retry)
-			c->config.retry_ms = RETRY_MS;
-		r = chardev_open(&c->chr, loop, &c->config, quit, opaque, e);
 		if (r)
-			return err_prefix(e, "%s %s", c->option, c->text);
-		if (c->config.kind == CHARDEV_PTY)
+			return r;
+		if (!strncmp(chardev_name(c->chr), "pty:", 4))
 			log_info("char device redirected to %s (label %s)",
 				 chardev_name(c->chr) + strlen("pty:"), c->label);
 	}

@@ -49,12 +49,15 @@ struct consoles {
  */
 int consoles_plan(struct consoles *cs, const struct options *o, struct err *e);
 
-/*
- * Opens all devices. @keep_files: files are appended to, so that what the guest's console showed
- * before an update is not cut off. @retry: who is to listen for a client socket may come a
- * little later than this process.
- */
-int consoles_open(struct consoles *cs, struct loop *loop, bool keep_files, bool retry,
+/* How devices are opened. */
+enum {
+	CONSOLES_KEEP_FILES = 1 << 0, /* append: what the guest's console showed is not cut off */
+	CONSOLES_RETRY = 1 << 1,      /* who listens for a client socket may come a little later */
+	CONSOLES_MAY_MISS = 1 << 2,   /* one that cannot be opened is logged and leads nowhere   */
+};
+
+/* Opens all devices; @how is a sum of the above. */
+int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how,
 		  void (*quit)(void *opaque), void *opaque, struct err *e);
 
 /* Makes the devices known to query-chardev and starts the monitors. */

@@ -30,6 +30,7 @@ struct program {
 	struct options opt;
 	struct cpr_state cpr; /* what the old side handed over              */
 	bool has_cpr;
+	bool came_back;   /* a newer image could not run the guest and gave it back */
 	bool cpr_by_exec; /* by the image this one replaced, not by a process */
 	int cpr_sock;
 	struct boot *boot;
@@ -91,10 +92,17 @@ static unsigned int serial_mask(const struct options *o)
 static int create_devices(struct program *p, struct err *e)
 {
 	struct pc_config cfg = { 0 };
+	unsigned int how = 0;
 	int r;
 
-	r = consoles_open(&p->consoles, p->vm->loop, p->has_cpr, p->has_cpr || p->opt.incoming,
-			  quit_requested, p, e);
+	if (p->has_cpr)
+		how |= CONSOLES_KEEP_FILES;
+	if (p->has_cpr || p->opt.incoming)
+		how |= CONSOLES_RETRY;
+	/* There is no image left that could do better. */
+	if (p->came_back)
+		how |= CONSOLES_MAY_MISS;
+	r = consoles_open(&p->consoles, p->vm->loop, how, quit_requested, p, e);
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
@@ -108,7 +116,21 @@ static int create_devices(struct program *p, struct err *e)
 
 static int boot_machine(void *opaque, struct vm *vm, struct err *e)
 {
+	if (!opaque)
+		return err_set(e, ENOENT, "what the guest boots from is gone");
 	return boot_load(opaque, vm, e);
+}
+
+/* A guest that runs needs its kernel's file for a reset only, and that may never come. */
+static int open_boot(struct program *p, const struct boot_config *cfg, uint64_t ram_bytes,
+		     struct err *e)
+{
+	int r = boot_open(&p->boot, cfg, ram_bytes, e);
+
+	if (!r || !p->came_back)
+		return r;
+	log_error("%s; the guest goes on, and cannot be reset", e->msg);
+	return 0;
 }
 
 static int create_machine(struct program *p, struct err *e)
@@ -126,7 +148,7 @@ static int create_machine(struct program *p, struct err *e)
 	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, e);
 	if (r)
 		return r;
-	r = boot_open(&p->boot, &boot, cfg.mem.ram->size, e);
+	r = open_boot(p, &boot, cfg.mem.ram->size, e);
 	if (!r)
 		r = vm_create(&p->vm, &cfg, e);
 	if (r) {
@@ -301,6 +323,10 @@ static void fall_back(struct program *p, const char *why)
 		state = migration_cpr_state(p->migration);
 	if (!state->config)
 		return;
+	if (p->came_back) {
+		log_error("the guest is lost: neither image can run it");
+		return;
+	}
 	ctl_destroy(TAKE_PTR(p->ctl));
 	on_exec(p, true);
 	if (migration_fall_back(state, why, &e))
@@ -340,6 +366,7 @@ int main(int argc, char **argv)
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);
 	if (!parsed)
 		traced = trace_options_apply(&p->opt, &bad_trace);
+	p->came_back = migration_is_fallback();
 	r = migration_inherit_cpr(&p->cpr, &e);
 	p->has_cpr = p->cpr_by_exec = r > 0;
 	/* The image to fall back to would have the same trouble; no guest is lost for a log. */

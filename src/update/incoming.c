@@ -217,6 +217,11 @@ int migration_fall_back(const struct cpr_state *state, const char *why, struct e
 	return r;
 }
 
+bool migration_is_fallback(void)
+{
+	return getenv(EXEC_FALLBACK_NAME) != NULL;
+}
+
 bool migration_came_back(struct migration *m, struct channel *main_channel)
 {
 	const char *why = getenv(EXEC_FALLBACK_NAME);

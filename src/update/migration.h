@@ -81,6 +81,8 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e);
  * image again, which loads its own state and goes on. Returns only on failure.
  */
 int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e);
+/* Whether this image was started by migration_fall_back(); before migration_came_back(). */
+bool migration_is_fallback(void);
 /*
  * Whether this image is one that was fallen back to: then *@main_channel is where its
  * state is, whatever the command line says, and the reason is reported as the failure

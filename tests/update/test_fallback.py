@@ -92,3 +92,30 @@ def test_twenty_fallbacks_leave_nothing_behind(vms):
     Footprint(vm).check_against(footprint)
     assert vm.static_hash() == digest
     vm.check_no_errors()
+
+
+def test_old_image_goes_on_without_what_it_cannot_open_again(vms):
+    """Neither image can open console and kernel; one of them has to do."""
+    vm = vms("gap", append="pattern=32M")
+    gone = vm.path("gone")
+    os.mkdir(gone)
+    shutil.copy(vm.kernel, gone + "/kernel")
+    vm.kernel = gone + "/kernel"
+    vm.serial = lambda generation: "file:" + gone + "/serial"
+    vm.start()
+    digest = vm.static_hash()
+    shutil.rmtree(gone)
+    answer = exec_that_fails(vm, vm.exec_command())
+    assert answer["status"] == "failed"
+    assert "gone" in answer["error-desc"], answer
+    vm.running()
+    assert vm.static_hash() == digest
+    vm.check_no_errors()
+    log = vm.proc.log()
+    assert "the guest goes on without it" in log
+    assert "cannot be reset" in log
+    # The next reset is where it ends, with a reason.
+    vm.qmp.cmd("system_reset")
+    time.sleep(0.2)
+    assert "what the guest boots from is gone" in vm.proc.log()
+
