@@ -1,9 +1,68 @@
 /* SPDX-License-Identifier: MIT */
 /* JSON text to values and back, in the dialect of QMP. */
+#include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "ctl/json.h"
+
+#define LOAD_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
+
+/* The end of the number at @p. */
+static const char *skip_number(const char *p, const char *end)
+{
+	while (p < end && *p && strchr("+-.eE0123456789", *p))
+		p++;
+	return p;
+}
+
+/* Copies JSON text; integers beyond 64 bits with sign become fractions. */
+static void widen_integers(struct buf *out, const char *p, const char *end)
+{
+	const char *start;
+	char number[64];
+	size_t n;
+
+	while (p < end) {
+		start = p;
+		if (*p == '"') {
+			for (p++; p < end && *p != '"'; p++)
+				p += *p == '\\' && p + 1 < end;
+			p += p < end;
+			buf_put(out, start, (size_t)(p - start));
+		} else if (*p == '-' || isdigit((unsigned char)*p)) {
+			p = skip_number(p, end);
+			n = (size_t)(p - start);
+			buf_put(out, start, n);
+			if (n >= sizeof(number) || memchr(start, '.', n) || memchr(start, 'e', n) ||
+			    memchr(start, 'E', n))
+				continue;
+			memcpy(number, start, n);
+			number[n] = '\0';
+			errno = 0;
+			strtoll(number, NULL, 10);
+			if (errno == ERANGE)
+				buf_put_str(out, ".0");
+		} else {
+			buf_put_u8(out, (uint8_t)*p++);
+		}
+	}
+}
+
+static json_t *load(const struct buf *text, json_error_t *error)
+{
+	const char *p = (const char *)text->data;
+	json_t *v = json_loadb(p, text->len, LOAD_FLAGS, error);
+	AUTO_BUF wide = { 0 };
+
+	if (v || json_error_code(error) != json_error_numeric_overflow)
+		return v;
+	widen_integers(&wide, p, p + text->len);
+	return wide.failed ? NULL
+			   : json_loadb((const char *)wide.data, wide.len, LOAD_FLAGS, error);
+}
 
 json_t *json_split_parse(const struct json_split *s, struct err *e)
 {
@@ -12,8 +71,7 @@ json_t *json_split_parse(const struct json_split *s, struct err *e)
 	const char *text;
 	json_t *v;
 
-	v = json_loadb((const char *)s->text.data, s->text.len,
-		       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	v = load(&s->text, &error);
 	if (v)
 		return v;
 	text = error.text;

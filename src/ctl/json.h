@@ -13,7 +13,10 @@
 /* The one value in @text, single quotes allowed; NULL on failure. The caller owns the result. */
 json_t *json_text_parse(const char *text, size_t n, struct err *e);
 
-/* The value that the splitter has just found; NULL on failure. The caller owns the result. */
+/*
+ * The value that the splitter has just found; NULL on failure. An integer that 64 bits with
+ * sign do not hold is a fraction. The caller owns the result.
+ */
 json_t *json_split_parse(const struct json_split *s, struct err *e);
 
 /* Appends @v as one line of ASCII, without an end of line. */

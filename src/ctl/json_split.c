@@ -31,6 +31,8 @@ static void start_over(struct json_split *s)
 	s->brackets = 0;
 	s->quote = 0;
 	s->escaped = false;
+	s->tokens = 0;
+	s->word = false;
 	s->literal = false;
 	s->done = false;
 }
@@ -118,6 +120,11 @@ static enum json_split_result feed_close(struct json_split *s, unsigned char c, 
 /* One byte outside strings. */
 static enum json_split_result feed_plain(struct json_split *s, unsigned char c, struct err *e)
 {
+	bool in_word = s->word;
+
+	s->word = is_word(c);
+	if (!(s->word && in_word) && !isspace(c) && ++s->tokens > JSON_SPLIT_MAX_TOKENS)
+		return fail(s, e, "token count limit exceeded");
 	switch (c) {
 	case '{':
 	case '[':

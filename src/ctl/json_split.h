@@ -24,6 +24,7 @@
 
 #define JSON_SPLIT_MAX_BYTES   ((size_t)1 << 20)
 #define JSON_SPLIT_MAX_NESTING 1024
+#define JSON_SPLIT_MAX_TOKENS  ((size_t)1 << 17)
 
 enum json_split_result {
 	JSON_SPLIT_MORE,  /* all input used, no value is whole yet */
@@ -37,7 +38,9 @@ struct json_split {
 	unsigned int brackets;   /* open ones                           */
 	char quote;              /* inside a string: which kind; else 0 */
 	bool escaped;            /* the byte before was a backslash     */
-	bool literal;            /* inside a number or word             */
+	size_t tokens;           /* strings, words, brackets and so on  */
+	bool word;               /* inside a number or word             */
+	bool literal;            /* inside one at the top               */
 	bool recovering;         /* skipping after an error             */
 	bool done;               /* `text` was handed out               */
 	unsigned int line;       /* position in the stream, from 1      */

@@ -156,7 +156,64 @@ static void whole_text_must_be_one_value(void **state)
 	assert_null(json_text_parse("[01]", 4, &e));
 	assert_null(json_text_parse("[nan]", 5, &e));
 	assert_null(json_text_parse("[1,]", 4, &e));
-	assert_null(json_text_parse("[99999999999999999999999]", 25, &e));
+}
+
+static void too_many_tokens_are_refused(void **state)
+{
+	AUTO_BUF in = { 0 }, out = { 0 };
+	struct json_split s;
+
+	(void)state;
+	json_split_init(&s);
+	buf_put_str(&in, "[");
+	for (size_t i = 2; i < JSON_SPLIT_MAX_TOKENS / 2; i++)
+		buf_put_str(&in, "1234,");
+	buf_put_str(&in, "1]");
+	split_bytes(&s, (char *)in.data, in.len, 4096, &out);
+	assert_true(out.len > in.len);
+	json_split_fini(&s);
+	in.len -= 2;
+	out.len = 0;
+	buf_put_str(&in, "1,1]\n{}");
+	split_bytes(&s, (char *)in.data, in.len, 4096, &out);
+	buf_put_u8(&out, 0);
+	assert_non_null(strstr((char *)out.data, "JSON token count limit exceeded;{};"));
+	json_split_fini(&s);
+}
+
+static void expect_number(const char *text, json_type type, double value)
+{
+	struct err e = ERR_INIT;
+	json_t *v = json_text_parse(text, strlen(text), &e);
+
+	assert_non_null(v);
+	assert_int_equal(json_typeof(json_array_get(v, 0)), type);
+	assert_true(json_number_value(json_array_get(v, 0)) == value);
+	json_decref(v);
+}
+
+static void integers_become_fractions_only_beyond_64_bits(void **state)
+{
+	static const char text[] = "['\\\\', 'a\\'99999999999999999999', 99999999999999999999, 7]";
+	struct err e = ERR_INIT;
+	json_t *v;
+
+	(void)state;
+	expect_number("[9223372036854775807]", JSON_INTEGER, 9223372036854775807.0);
+	expect_number("[-9223372036854775808]", JSON_INTEGER, -9223372036854775808.0);
+	expect_number("[9223372036854775808]", JSON_REAL, 9223372036854775808.0);
+	expect_number("[18446744073709551615]", JSON_REAL, 18446744073709551615.0);
+	expect_number("[-99999999999999999999]", JSON_REAL, -1e20);
+	expect_number("[1.5]", JSON_REAL, 1.5);
+	expect_number("[1e3]", JSON_REAL, 1e3);
+	v = json_text_parse(text, strlen(text), &e);
+	assert_non_null(v);
+	assert_string_equal(json_string_value(json_array_get(v, 1)), "a'99999999999999999999");
+	assert_true(json_is_real(json_array_get(v, 2)));
+	assert_int_equal(json_integer_value(json_array_get(v, 3)), 7);
+	json_decref(v);
+	assert_null(json_text_parse("[1e999]", 7, &e));
+	assert_non_null(strstr(e.msg, "JSON parse error"));
 }
 
 /* Any mutation of a line ends with the splitter ready for the next line. */
@@ -196,6 +253,8 @@ int main(void)
 		cmocka_unit_test(errors_are_told_and_the_next_line_is_read),
 		cmocka_unit_test(long_values_are_refused_in_linear_time),
 		cmocka_unit_test(deep_nesting_is_refused),
+		cmocka_unit_test(too_many_tokens_are_refused),
+		cmocka_unit_test(integers_become_fractions_only_beyond_64_bits),
 		cmocka_unit_test(whole_text_must_be_one_value),
 		cmocka_unit_test(mutated_lines_leave_it_working),
 	};
