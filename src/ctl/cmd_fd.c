@@ -25,6 +25,28 @@ static const struct schema_member remove_args[] = {
 	{ .name = NULL },
 };
 
+static const struct schema_member added_members[] = {
+	SCHEMA_MEMBER("fdset-id", SCHEMA_INT),
+	SCHEMA_MEMBER("fd", SCHEMA_INT),
+	{ .name = NULL },
+};
+static const struct schema added = { .member = added_members };
+static const struct schema_member added_ret = SCHEMA_MEMBER(NULL, SCHEMA_STRUCT, .members = &added);
+
+static const struct schema_member fd_members[] = {
+	SCHEMA_MEMBER("fd", SCHEMA_INT),
+	{ "opaque", SCHEMA_STR, .optional = true },
+	{ .name = NULL },
+};
+static const struct schema fd_info = { .member = fd_members };
+static const struct schema_member set_members[] = {
+	SCHEMA_MEMBER("fdset-id", SCHEMA_INT),
+	SCHEMA_MEMBER("fds", SCHEMA_LIST, .members = &fd_info),
+	{ .name = NULL },
+};
+static const struct schema set_info = { .member = set_members };
+static const struct schema_member sets_ret = SCHEMA_MEMBER(NULL, SCHEMA_LIST, .members = &set_info);
+
 static int claim(struct ctl *ctl, struct err *e)
 {
 	if (!ctl->current)
@@ -133,8 +155,8 @@ static int query_fdsets(struct ctl *ctl, json_t *args, json_t **ret, struct err 
 const struct command fd_commands[] = {
 	{ .name = "getfd", .args = name_args, .run = getfd },
 	{ .name = "closefd", .args = name_args, .run = closefd },
-	{ .name = "add-fd", .args = add_args, .run = add_fd },
+	{ .name = "add-fd", .args = add_args, .returns = &added_ret, .run = add_fd },
 	{ .name = "remove-fd", .args = remove_args, .run = remove_fd },
-	{ .name = "query-fdsets", .run = query_fdsets },
+	{ .name = "query-fdsets", .returns = &sets_ret, .run = query_fdsets },
 	{ .name = NULL },
 };

@@ -8,6 +8,7 @@
 #include "ctl/commands.h"
 #include "ctl/monitor.h"
 #include "ctl/params_json.h"
+#include "ctl/types.h"
 
 static const struct schema_member migrate_args[] = {
 	{ "uri", SCHEMA_STR, .optional = true },
@@ -24,7 +25,7 @@ static const struct schema_member incoming_args[] = {
 };
 
 static const struct schema_member capability_members[] = {
-	{ "capability", SCHEMA_STR, .optional = false },
+	{ "capability", SCHEMA_ENUM, .optional = false, .value_at = types_capability },
 	{ "state", SCHEMA_BOOL, .optional = false },
 	{ .name = NULL },
 };
@@ -34,6 +35,18 @@ static const struct schema_member set_capabilities_args[] = {
 	{ "capabilities", SCHEMA_LIST, .optional = false, .members = &capability_schema },
 	{ .name = NULL },
 };
+
+static const struct schema_member continue_args[] = {
+	{ "state", SCHEMA_ENUM, .optional = false, .values = types_migration_status },
+	{ .name = NULL },
+};
+
+static const struct schema_member capabilities_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_LIST, .members = &capability_schema);
+static const struct schema_member params_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_STRUCT, .members = &types_migration_params);
+static const struct schema_member info_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_STRUCT, .members = &types_migration_info);
 
 /* How many reasons against an update are listed. */
 #define MAX_REASONS 16
@@ -126,6 +139,20 @@ static int migrate_incoming(struct ctl *ctl, json_t *args, json_t **ret, struct 
 	return migration_incoming(ctl->config.migration, &by[CHANNEL_MAIN], exit_on_error, e);
 }
 
+/* No update here stops half way to be told to go on: this only compares the state. */
+static int migrate_continue(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
+{
+	const char *want = json_string_value(json_object_get(args, "state"));
+	struct migration_info info;
+
+	(void)ret;
+	migration_info(ctl->config.migration, &info);
+	if (strcmp(want, migration_status_name(info.status)))
+		return err_set(e, EINVAL, "Migration not in expected state: %s",
+			       migration_status_name(info.status));
+	return 0;
+}
+
 static int migrate_set_parameters(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	(void)ret;
@@ -140,17 +167,12 @@ static int query_migrate_parameters(struct ctl *ctl, json_t *args, json_t **ret,
 	return 0;
 }
 
-static int check_capability(json_t *item, size_t i, struct err *e)
+static int check_capability(json_t *item, struct err *e)
 {
 	const char *name = json_string_value(json_object_get(item, "capability"));
-	const struct cap_desc *d = migration_cap_find(name);
 
-	if (!d)
-		return err_set(
-			e, EINVAL,
-			"Parameter 'capabilities[%zu].capability' does not accept value '%s'", i,
-			name);
-	if (d->cap == CAP_COUNT && json_is_true(json_object_get(item, "state")))
+	if (migration_cap_find(name)->cap == CAP_COUNT &&
+	    json_is_true(json_object_get(item, "state")))
 		return err_set(e, ENOTSUP, "Capability '%s' is not supported", name);
 	return 0;
 }
@@ -170,7 +192,7 @@ static int migrate_set_capabilities(struct ctl *ctl, json_t *args, json_t **ret,
 		return err_set(e, EBUSY, "There's a migration process in progress");
 	json_array_foreach(list, i, item)
 	{
-		r = check_capability(item, i, e);
+		r = check_capability(item, e);
 		if (r < 0)
 			return r;
 	}
@@ -304,12 +326,20 @@ const struct command migration_commands[] = {
 	{ .name = "migrate", .args = migrate_args, .run = migrate },
 	{ .name = "migrate_cancel", .run = migrate_cancel },
 	{ .name = "migrate-incoming", .args = incoming_args, .run = migrate_incoming },
-	{ .name = "migrate-set-parameters", .own_check = true, .run = migrate_set_parameters },
-	{ .name = "query-migrate-parameters", .run = query_migrate_parameters },
+	{ .name = "migrate-continue", .args = continue_args, .run = migrate_continue },
+	{ .name = "migrate-set-parameters",
+	  .schema = &types_migration_params,
+	  .own_check = true,
+	  .run = migrate_set_parameters },
+	{ .name = "query-migrate-parameters",
+	  .returns = &params_ret,
+	  .run = query_migrate_parameters },
 	{ .name = "migrate-set-capabilities",
 	  .args = set_capabilities_args,
 	  .run = migrate_set_capabilities },
-	{ .name = "query-migrate-capabilities", .run = query_migrate_capabilities },
-	{ .name = "query-migrate", .run = query_migrate },
+	{ .name = "query-migrate-capabilities",
+	  .returns = &capabilities_ret,
+	  .run = query_migrate_capabilities },
+	{ .name = "query-migrate", .returns = &info_ret, .run = query_migrate },
 	{ .name = NULL },
 };

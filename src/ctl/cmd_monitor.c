@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "ctl/commands.h"
 #include "ctl/hmp.h"
+#include "ctl/introspect.h"
 #include "ctl/monitor.h"
 
 static const char *const qmp_capability_names[] = { "oob", NULL };
@@ -20,6 +21,34 @@ static const struct schema_member hmp_args[] = {
 	{ "cpu-index", SCHEMA_UINT, .optional = true },
 	{ .name = NULL },
 };
+
+static const struct schema_member triple_members[] = {
+	SCHEMA_MEMBER("major", SCHEMA_INT),
+	SCHEMA_MEMBER("minor", SCHEMA_INT),
+	SCHEMA_MEMBER("micro", SCHEMA_INT),
+	{ .name = NULL },
+};
+static const struct schema triple = { .member = triple_members };
+static const struct schema_member version_members[] = {
+	{ "qemu", SCHEMA_STRUCT, .members = &triple },
+	SCHEMA_MEMBER("package", SCHEMA_STR),
+	{ .name = NULL },
+};
+static const struct schema version = { .member = version_members };
+static const struct schema_member version_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_STRUCT, .members = &version);
+
+static const struct schema_member command_members[] = {
+	SCHEMA_MEMBER("name", SCHEMA_STR),
+	{ .name = NULL },
+};
+static const struct schema command_info = { .member = command_members };
+static const struct schema_member commands_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_LIST, .members = &command_info);
+
+static const struct schema_member schema_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_LIST, .members = &introspect_schema);
+static const struct schema_member hmp_ret = SCHEMA_MEMBER(NULL, SCHEMA_STR);
 
 /* The session does what is left to do: it starts taking other commands. */
 static int qmp_capabilities(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
@@ -56,6 +85,14 @@ static int query_commands(struct ctl *ctl, json_t *args, json_t **ret, struct er
 	return 0;
 }
 
+static int query_qmp_schema(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
+{
+	(void)ctl;
+	(void)args;
+	*ret = introspect_build();
+	return *ret ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
 static int human_monitor_command(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	AUTO_BUF out = { 0 };
@@ -71,8 +108,12 @@ static int human_monitor_command(struct ctl *ctl, json_t *args, json_t **ret, st
 
 const struct command monitor_commands[] = {
 	{ .name = "qmp_capabilities", .args = capabilities_args, .run = qmp_capabilities },
-	{ .name = "query-version", .run = query_version },
-	{ .name = "query-commands", .run = query_commands },
-	{ .name = "human-monitor-command", .args = hmp_args, .run = human_monitor_command },
+	{ .name = "query-version", .returns = &version_ret, .run = query_version },
+	{ .name = "query-commands", .returns = &commands_ret, .run = query_commands },
+	{ .name = "query-qmp-schema", .returns = &schema_ret, .run = query_qmp_schema },
+	{ .name = "human-monitor-command",
+	  .args = hmp_args,
+	  .returns = &hmp_ret,
+	  .run = human_monitor_command },
 	{ .name = NULL },
 };

@@ -13,6 +13,16 @@ static const struct schema_member get_args[] = {
 	{ .name = NULL },
 };
 
+static const char *const states[] = { "unavailable", "disabled", "enabled", NULL };
+static const struct schema_member event_members[] = {
+	SCHEMA_MEMBER("name", SCHEMA_STR),
+	SCHEMA_MEMBER("state", SCHEMA_ENUM, .values = states),
+	{ .name = NULL },
+};
+static const struct schema event_info = { .member = event_members };
+static const struct schema_member events_ret =
+	SCHEMA_MEMBER(NULL, SCHEMA_LIST, .members = &event_info);
+
 static const struct schema_member set_args[] = {
 	{ "name", SCHEMA_STR, .optional = false },
 	{ "enable", SCHEMA_BOOL, .optional = false },
@@ -60,7 +70,10 @@ static int set_state(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 }
 
 const struct command trace_commands[] = {
-	{ .name = "trace-event-get-state", .args = get_args, .run = get_state },
+	{ .name = "trace-event-get-state",
+	  .args = get_args,
+	  .returns = &events_ret,
+	  .run = get_state },
 	{ .name = "trace-event-set-state", .args = set_args, .run = set_state },
 	{ .name = NULL },
 };

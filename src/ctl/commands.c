@@ -7,11 +7,9 @@
 #include "ctl/commands.h"
 
 static const struct command *const tables[] = {
-	monitor_commands, machine_commands, migration_commands,
-	cpr_commands,     fd_commands,      trace_commands,
+	monitor_commands, machine_commands, migration_commands, cpr_commands,
+	fd_commands,      object_commands,  trace_commands,
 };
-
-static const struct schema_member no_args[] = { { .name = NULL } };
 
 const struct command *command_find(const char *name)
 {
@@ -38,7 +36,8 @@ void command_for_each(void (*fn)(const struct command *c, void *arg), void *arg)
 
 int command_run(const struct command *c, struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
-	const struct schema schema = { .member = c->args ? c->args : no_args };
+	const struct schema own_args = { .member = c->args };
+	const struct schema *schema = c->schema ? c->schema : c->args ? &own_args : &schema_empty;
 	json_t *value = NULL;
 	json_t *own = NULL;
 	int r = 0;
@@ -50,7 +49,7 @@ int command_run(const struct command *c, struct ctl *ctl, json_t *args, json_t *
 	if (!args)
 		return err_set(e, ENOMEM, "out of memory");
 	if (!c->own_check)
-		r = schema_check(&schema, args, e);
+		r = schema_check(schema, args, e);
 	if (r == 0)
 		r = c->run(ctl, args, &value, e);
 	json_decref(own);

@@ -10,13 +10,18 @@
 
 struct ctl;
 
+/* The code of an error that clients are to see as class DeviceNotFound; no errno value. */
+#define COMMAND_NO_DEVICE 10000
+
 /*
  * A handler gets arguments that passed its schema. It returns 0 and may put an
  * owned value in *@ret (left NULL it means an empty object), or fills @e.
  */
 struct command {
 	const char *name;
-	const struct schema_member *args; /* ends with a NULL name; NULL: none */
+	const struct schema_member *args;    /* ends with a NULL name; NULL: none */
+	const struct schema *schema;         /* in place of @args, for arguments with a tag */
+	const struct schema_member *returns; /* its name is no matter; NULL: an empty object */
 	/* The handler checks the arguments itself, against another table. */
 	bool own_check;
 	/* Main loop's thread, machine lock held. @args stays the caller's. */
@@ -30,6 +35,7 @@ extern const struct command migration_commands[];
 extern const struct command cpr_commands[];
 extern const struct command monitor_commands[];
 extern const struct command trace_commands[];
+extern const struct command object_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

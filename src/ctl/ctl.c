@@ -5,20 +5,23 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "ctl/events.h"
 #include "ctl/hmp.h"
 #include "ctl/monitor.h"
+#include "ctl/objects.h"
 #include "ctl/qmp.h"
 #include "host/clock.h"
 
 /* Sends an event to all QMP sessions; @data may be NULL and is released. */
-static void send_event(struct ctl *ctl, const char *name, json_t *data)
+static void send_event(struct ctl *ctl, enum ctl_event which, json_t *data)
 {
 	uint64_t us = clock_realtime_ns() / 1000;
 	struct list *pos, *tmp;
 	json_t *event;
 
 	event = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)(us / 1000000),
-			  "microseconds", (json_int_t)(us % 1000000), "event", name);
+			  "microseconds", (json_int_t)(us % 1000000), "event",
+			  event_table[which].name);
 	if (data)
 		json_object_set_new(event, "data", data);
 	list_for_each(pos, tmp, &ctl->qmps)
@@ -39,22 +42,22 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 
 	switch (event) {
 	case VM_EVENT_STOP:
-		send_event(ctl, "STOP", NULL);
+		send_event(ctl, EVENT_STOP, NULL);
 		break;
 	case VM_EVENT_RESUME:
-		send_event(ctl, "RESUME", NULL);
+		send_event(ctl, EVENT_RESUME, NULL);
 		break;
 	case VM_EVENT_WAKEUP:
-		send_event(ctl, "WAKEUP", NULL);
+		send_event(ctl, EVENT_WAKEUP, NULL);
 		break;
 	case VM_EVENT_RESET:
-		send_event(ctl, "RESET", reason_to_json(detail));
+		send_event(ctl, EVENT_RESET, reason_to_json(detail));
 		break;
 	case VM_EVENT_SHUTDOWN:
-		send_event(ctl, "SHUTDOWN", reason_to_json(detail));
+		send_event(ctl, EVENT_SHUTDOWN, reason_to_json(detail));
 		break;
 	case VM_EVENT_POWERDOWN:
-		send_event(ctl, "POWERDOWN", NULL);
+		send_event(ctl, EVENT_POWERDOWN, NULL);
 		break;
 	}
 }
@@ -65,7 +68,7 @@ static void on_migration_status(void *opaque, enum migration_status status)
 	struct list *pos, *tmp;
 
 	if (migration_cap_get(ctl->config.migration, CAP_EVENTS))
-		send_event(ctl, "MIGRATION",
+		send_event(ctl, EVENT_MIGRATION,
 			   json_pack("{s:s}", "status", migration_status_name(status)));
 	list_for_each(pos, tmp, &ctl->hmps)
 		hmp_migration_status(CONTAINER_OF(pos, struct hmp, link), status);
@@ -76,7 +79,7 @@ static void on_migration_pass(void *opaque, uint64_t pass)
 	struct ctl *ctl = opaque;
 
 	if (migration_cap_get(ctl->config.migration, CAP_EVENTS))
-		send_event(ctl, "MIGRATION_PASS", json_pack("{s:I}", "pass", (json_int_t)pass));
+		send_event(ctl, EVENT_MIGRATION_PASS, json_pack("{s:I}", "pass", (json_int_t)pass));
 }
 
 int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
@@ -90,6 +93,7 @@ int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
 	list_init(&ctl->hmps);
 	list_init(&ctl->chardev_names);
 	fd_sets_init(&ctl->fd_sets);
+	list_init(&ctl->objects);
 	ctl->vm_observer.event = on_vm_event;
 	ctl->vm_observer.opaque = ctl;
 	ctl->migration_observer.status = on_migration_status;
@@ -120,6 +124,7 @@ void ctl_destroy(struct ctl *ctl)
 		free(name);
 	}
 	fd_sets_clear(&ctl->fd_sets);
+	objects_fini(ctl);
 	free(ctl);
 }
 

@@ -23,6 +23,7 @@ struct ctl {
 	struct list qmps;          /* struct qmp                                    */
 	struct list hmps;          /* struct hmp                                    */
 	struct list chardev_names; /* struct chardev_name                           */
+	struct list objects;       /* struct memory_object                          */
 	unsigned int nr_monitors;
 	struct session *current; /* whose request runs; NULL: nobody's           */
 	struct fd_sets fd_sets;

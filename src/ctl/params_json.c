@@ -7,20 +7,26 @@
 #include "base/parse.h"
 #include "base/util.h"
 #include "ctl/params_json.h"
-#include "ctl/schema.h"
+#include "ctl/types.h"
 #include "ctl/words.h"
 
-/* A parameter that cannot change: a string, a flag, or a number. */
+/* A parameter that cannot change: a string, a word, a flag, a number, or a list. */
 struct fixed_param {
 	const char *name;
 	enum {
 		FIXED_UINT,
 		FIXED_BOOL,
-		FIXED_STR
+		FIXED_STR,  /* or null, where it is empty                */
+		FIXED_ENUM, /* a string among `values`                   */
+		FIXED_LIST  /* empty, and not shown                      */
 	} kind;
-	const char *text; /* FIXED_STR            */
-	json_int_t value; /* FIXED_UINT or _BOOL  */
+	const char *text;          /* FIXED_STR, FIXED_ENUM */
+	json_int_t value;          /* FIXED_UINT or _BOOL   */
+	const char *const *values; /* ends with NULL        */
 };
+
+static const char *const compressions[] = { "none", "zlib", "zstd", "qatzip", "qpl", "uadk", NULL };
+static const char *const zero_page_detections[] = { "none", "legacy", "multifd", NULL };
 
 static const struct fixed_param fixed_params[] = {
 	{ "throttle-trigger-threshold", FIXED_UINT, .value = 50 },
@@ -36,15 +42,16 @@ static const struct fixed_param fixed_params[] = {
 	{ "xbzrle-cache-size", FIXED_UINT, .value = 67108864 },
 	{ "max-postcopy-bandwidth", FIXED_UINT, .value = 0 },
 	{ "max-cpu-throttle", FIXED_UINT, .value = 99 },
-	{ "multifd-compression", FIXED_STR, .text = "none" },
+	{ "multifd-compression", FIXED_ENUM, .text = "none", .values = compressions },
 	{ "multifd-zlib-level", FIXED_UINT, .value = 1 },
 	{ "multifd-qatzip-level", FIXED_UINT, .value = 1 },
 	{ "multifd-zstd-level", FIXED_UINT, .value = 1 },
 	{ "x-vcpu-dirty-limit-period", FIXED_UINT, .value = 1000 },
 	{ "vcpu-dirty-limit", FIXED_UINT, .value = 1 },
-	{ "zero-page-detection", FIXED_STR, .text = "multifd" },
+	{ "zero-page-detection", FIXED_ENUM, .text = "multifd", .values = zero_page_detections },
 	{ "direct-io", FIXED_BOOL, .value = 0 },
 	{ "x-rdma-chunk-size", FIXED_UINT, .value = 1048576 },
+	{ "block-bitmap-mapping", FIXED_LIST, .text = NULL },
 };
 
 static const struct fixed_param *fixed_find(const char *name)
@@ -63,6 +70,8 @@ static json_t *fixed_to_json(const struct fixed_param *f)
 		return json_integer(f->value);
 	case FIXED_BOOL:
 		return json_boolean(f->value);
+	case FIXED_LIST:
+		return json_array();
 	default:
 		return json_string(f->text);
 	}
@@ -104,9 +113,54 @@ json_t *params_to_json(const struct migration_params *p)
 
 	for (d = migration_param_table; d->name; d++)
 		json_object_set_new(object, d->name, param_to_json(p, d));
-	for (size_t i = 0; i < ARRAY_SIZE(fixed_params); i++)
-		json_object_set_new(object, fixed_params[i].name, fixed_to_json(&fixed_params[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(fixed_params); i++) {
+		if (fixed_params[i].kind != FIXED_LIST)
+			json_object_set_new(object, fixed_params[i].name,
+					    fixed_to_json(&fixed_params[i]));
+	}
 	return object;
+}
+
+static void describe_param(const struct param_desc *d, struct schema_member *out)
+{
+	static const enum schema_type types[] = {
+		[PARAM_UINT] = SCHEMA_UINT,
+		[PARAM_MODE] = SCHEMA_ENUM,
+		[PARAM_STRLIST] = SCHEMA_STRLIST,
+	};
+
+	*out = (struct schema_member){ .name = d->name, .type = types[d->kind] };
+	if (d->kind == PARAM_MODE)
+		out->value_at = types_mode;
+}
+
+static void describe_fixed(const struct fixed_param *f, struct schema_member *out)
+{
+	static const enum schema_type types[] = {
+		[FIXED_UINT] = SCHEMA_UINT,    [FIXED_BOOL] = SCHEMA_BOOL,
+		[FIXED_STR] = SCHEMA_STRNULL,  [FIXED_ENUM] = SCHEMA_ENUM,
+		[FIXED_LIST] = SCHEMA_ANYLIST,
+	};
+
+	*out = (struct schema_member){ .name = f->name,
+				       .type = types[f->kind],
+				       .values = f->values };
+}
+
+bool params_describe(size_t i, struct schema_member *out)
+{
+	size_t n = 0;
+
+	while (migration_param_table[n].name)
+		n++;
+	if (i < n)
+		describe_param(&migration_param_table[i], out);
+	else if (i - n < ARRAY_SIZE(fixed_params))
+		describe_fixed(&fixed_params[i - n], out);
+	else
+		return false;
+	out->optional = true;
+	return true;
 }
 
 static int check_fixed(const struct fixed_param *f, json_t *v, struct err *e)
@@ -121,8 +175,17 @@ static int check_fixed(const struct fixed_param *f, json_t *v, struct err *e)
 	/* null is how QMP's users unset the strings about TLS. */
 	if (f->kind == FIXED_STR && json_is_null(v) && !*f->text)
 		return 0;
-	if (f->kind == FIXED_STR && !json_is_string(v))
+	if ((f->kind == FIXED_STR || f->kind == FIXED_ENUM) && !json_is_string(v))
 		return schema_wrong_type(f->name, "string", e);
+	if (f->kind == FIXED_LIST && !json_is_array(v))
+		return schema_wrong_type(f->name, "array", e);
+	for (size_t i = 0; f->kind == FIXED_ENUM; i++) {
+		if (!f->values[i])
+			return err_set(e, EINVAL, "Parameter '%s' does not accept value '%s'",
+				       f->name, json_string_value(v));
+		if (!strcmp(f->values[i], json_string_value(v)))
+			break;
+	}
 	fixed = fixed_to_json(f);
 	same = json_equal(fixed, v);
 	json_decref(fixed);
@@ -243,6 +306,9 @@ int params_value_from_text(const char *name, const char *text, json_t **out, str
 
 	if (!d && !f)
 		return err_set(e, EINVAL, "invalid parameter value: %s", name);
+	if (f && f->kind == FIXED_LIST)
+		return err_set(e, EINVAL,
+			       "The block-bitmap-mapping parameter can only be set through QMP");
 	if (d && d->kind == PARAM_STRLIST)
 		return words_to_json(text, out, e);
 	if (d ? d->kind == PARAM_UINT : f->kind == FIXED_UINT)

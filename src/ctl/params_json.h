@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/err.h"
+#include "ctl/schema.h"
 #include "update/params.h"
 
 /*
@@ -14,6 +15,9 @@
  * The caller owns the result.
  */
 json_t *params_to_json(const struct migration_params *p);
+
+/* Fills @out with parameter @i, for introspection; false past the end. */
+bool params_describe(size_t i, struct schema_member *out);
 
 /* Sets all members of @values, or none and says which is wrong. */
 int params_from_json(struct migration_params *p, json_t *values, struct err *e);

@@ -13,6 +13,7 @@
 
 static const char generic_error[] = "GenericError";
 static const char command_not_found[] = "CommandNotFound";
+static const char device_not_found[] = "DeviceNotFound";
 
 /* One line, or several if pretty; CR LF at the end. */
 static void send_line(struct qmp *q, const json_t *v)
@@ -134,7 +135,7 @@ static void run_request(struct qmp *q, json_t *request, struct reply *r)
 	if (!c)
 		return;
 	if (command_run(c, q->ctl, json_object_get(request, "arguments"), &r->ret, &r->e) < 0)
-		r->class = generic_error;
+		r->class = r->e.code == COMMAND_NO_DEVICE ? device_not_found : generic_error;
 	else if (!strcmp(c->name, "qmp_capabilities"))
 		q->negotiated = true;
 }

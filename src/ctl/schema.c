@@ -12,6 +12,9 @@
 
 #define PATH_BYTES 256
 
+static const struct schema_member no_members[] = { { .name = NULL } };
+const struct schema schema_empty = { .member = no_members };
+
 static int check_object(const struct schema *schema, json_t *object, const char *path,
 			struct err *e);
 
@@ -20,15 +23,23 @@ int schema_wrong_type(const char *name, const char *expected, struct err *e)
 	return err_set(e, EINVAL, "Invalid parameter type for '%s', expected: %s", name, expected);
 }
 
-static int check_enum(const char *const *values, const json_t *v, const char *path, struct err *e)
+const char *schema_enum_value(const struct schema_member *m, size_t i)
 {
+	return m->value_at ? m->value_at(i) : m->values[i];
+}
+
+static int check_enum(const struct schema_member *m, const json_t *v, const char *path,
+		      const char *name, struct err *e)
+{
+	const char *value;
+
 	if (!json_is_string(v))
 		return schema_wrong_type(path, "string", e);
-	for (; *values; values++) {
-		if (!strcmp(*values, json_string_value(v)))
+	for (size_t i = 0; (value = schema_enum_value(m, i)); i++) {
+		if (!strcmp(value, json_string_value(v)))
 			return 0;
 	}
-	return err_set(e, EINVAL, "Parameter '%s' does not accept value '%s'", path,
+	return err_set(e, EINVAL, "Parameter '%s' does not accept value '%s'", name,
 		       json_string_value(v));
 }
 
@@ -39,7 +50,11 @@ static int check_element(const struct schema_member *m, json_t *v, const char *p
 		return json_is_object(v) ? check_object(m->members, v, path, e)
 					 : schema_wrong_type(path, "object", e);
 	case SCHEMA_ENUMLIST:
-		return check_enum(m->values, v, path, e);
+		return check_enum(m, v, path, path, e);
+	case SCHEMA_INTLIST:
+		return json_is_integer(v) ? 0 : schema_wrong_type(path, "integer", e);
+	case SCHEMA_ANYLIST:
+		return 0;
 	default:
 		return json_is_string(v) ? 0 : schema_wrong_type(path, "string", e);
 	}
@@ -78,7 +93,17 @@ static int check_value(const struct schema_member *m, json_t *v, const char *pat
 			return err_set(e, EINVAL, "Parameter '%s' expects uint64", path);
 		return 0;
 	case SCHEMA_ENUM:
-		return check_enum(m->values, v, path, e);
+		return check_enum(m, v, path, m->name, e);
+	case SCHEMA_INT:
+		return json_is_integer(v) ? 0 : schema_wrong_type(path, "integer", e);
+	case SCHEMA_NUMBER:
+		return json_is_number(v) ? 0 : schema_wrong_type(path, "number", e);
+	case SCHEMA_ANY:
+		return 0;
+	case SCHEMA_STRNULL:
+		return json_is_string(v) || json_is_null(v)
+			       ? 0
+			       : schema_wrong_type(path, "string or null", e);
 	case SCHEMA_STRUCT:
 		if (!json_is_object(v))
 			return schema_wrong_type(path, "object", e);

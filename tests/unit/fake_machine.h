@@ -307,6 +307,7 @@ static inline void fake_init(struct fake *f)
 
 	memset(f, 0, sizeof(*f));
 	list_init(&f->vm.observers);
+	list_init(&f->vm.devices);
 	f->vm.runstate = RUNSTATE_RUNNING;
 	for (unsigned int i = 0; i < 2; i++) {
 		f->vcpus[i].index = i;
@@ -317,6 +318,7 @@ static inline void fake_init(struct fake *f)
 	strcpy(f->ram.name, "ram0");
 	f->ram.size = 256 << 20;
 	f->ram.share = true;
+	f->ram.is_backend = true;
 	memmap_init(&f->vm.mem, &f->ram);
 	f->migration.vm = &f->vm;
 	migration_params_init(&f->migration.params);

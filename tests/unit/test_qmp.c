@@ -310,7 +310,7 @@ static void migration_events_need_their_capability(void **state)
 	expect_error(t,
 		     "{'execute': 'migrate-set-capabilities', 'arguments': {'capabilities': "
 		     "[{'capability': 'nope', 'state': true}]}}",
-		     "Parameter 'capabilities[0].capability' does not accept value 'nope'");
+		     "Parameter 'capability' does not accept value 'nope'");
 }
 
 static void parameters_are_set_all_or_none(void **state)

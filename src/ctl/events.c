@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of events that QMP sends. */
+#include "ctl/events.h"
+#include "ctl/types.h"
+
+static const struct schema_member reason_data[] = {
+	SCHEMA_MEMBER("guest", SCHEMA_BOOL),
+	{ "reason", SCHEMA_ENUM, .values = types_shutdown_cause },
+	{ .name = NULL },
+};
+
+static const struct schema_member migration_data[] = {
+	{ "status", SCHEMA_ENUM, .values = types_migration_status },
+	{ .name = NULL },
+};
+
+static const struct schema_member pass_data[] = {
+	SCHEMA_MEMBER("pass", SCHEMA_INT),
+	{ .name = NULL },
+};
+
+const struct event_desc event_table[EVENT_COUNT] = {
+	[EVENT_STOP] = { "STOP" },
+	[EVENT_RESUME] = { "RESUME" },
+	[EVENT_WAKEUP] = { "WAKEUP" },
+	[EVENT_RESET] = { "RESET", reason_data },
+	[EVENT_SHUTDOWN] = { "SHUTDOWN", reason_data },
+	[EVENT_POWERDOWN] = { "POWERDOWN" },
+	[EVENT_MIGRATION] = { "MIGRATION", migration_data },
+	[EVENT_MIGRATION_PASS] = { "MIGRATION_PASS", pass_data },
+};
