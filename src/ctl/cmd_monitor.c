@@ -95,9 +95,13 @@ static int query_qmp_schema(struct ctl *ctl, json_t *args, json_t **ret, struct 
 
 static int human_monitor_command(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
+	json_t *cpu = json_object_get(args, "cpu-index");
 	AUTO_BUF out = { 0 };
 
-	hmp_run_line(ctl, json_string_value(json_object_get(args, "command-line")), &out, NULL);
+	if (cpu && json_integer_value(cpu) >= ctl->config.vm->nr_vcpus)
+		return err_set(e, EINVAL, "Parameter 'cpu-index' expects a CPU number");
+	hmp_run_line_on(ctl, json_string_value(json_object_get(args, "command-line")),
+			(unsigned int)json_integer_value(cpu), &out, NULL);
 	if (out.failed)
 		return err_set(e, ENOMEM, "out of memory");
 	*ret = json_stringn((const char *)out.data, out.len);

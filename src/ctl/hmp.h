@@ -42,6 +42,10 @@ void hmp_migration_status(struct hmp *h, enum migration_status status);
  */
 void hmp_run_line(struct ctl *ctl, const char *line, struct buf *out, bool *wait);
 
+/* The same, as if the operator had chosen vCPU @cpu, an index that exists. */
+void hmp_run_line_on(struct ctl *ctl, const char *line, unsigned int cpu, struct buf *out,
+		     bool *wait);
+
 /*
  * The names of all commands, and of what `info` shows, in the order of the help; NULL
  * from the first @i past the end on. For completion.

@@ -10,17 +10,10 @@
 #include "ctl/cmd_trace.h"
 #include "ctl/commands.h"
 #include "ctl/hmp.h"
+#include "ctl/hmp_call.h"
 #include "ctl/json.h"
 #include "ctl/monitor.h"
 #include "ctl/params_json.h"
-
-/* One line that is being run. */
-struct hmp_call {
-	struct ctl *ctl;
-	struct buf *out;
-	char *rest; /* what follows `info WHAT`  */
-	bool *wait; /* NULL: nobody can wait */
-};
 
 /* A command gets the rest of the line without blanks around it. */
 struct hmp_command {
@@ -32,10 +25,7 @@ struct hmp_command {
 	const char *help;
 };
 
-static void print(struct hmp_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* Each newline becomes CR LF. */
-static void print(struct hmp_call *c, const char *fmt, ...)
+void hmp_print(struct hmp_call *c, const char *fmt, ...)
 {
 	AUTO_FREE char *text = NULL;
 	va_list ap;
@@ -55,184 +45,18 @@ static void print(struct hmp_call *c, const char *fmt, ...)
 	}
 }
 
-/* Runs a QMP command; an error is printed and NULL returned. @args is released. */
-static json_t *run_qmp(struct hmp_call *c, const char *name, json_t *args)
+json_t *hmp_qmp(struct hmp_call *c, const char *name, json_t *args)
 {
 	struct err e = ERR_INIT;
 	json_t *ret;
 
 	if (command_run_named(c->ctl, name, args, &ret, &e) == 0)
 		return ret;
-	print(c, "Error: %s\n", e.msg);
+	hmp_print(c, "Error: %s\n", e.msg);
 	return NULL;
 }
 
-static const char *str(json_t *o, const char *name)
-{
-	const char *s = json_string_value(json_object_get(o, name));
-
-	return s ? s : "";
-}
-
-static long long num(json_t *o, const char *name)
-{
-	return json_integer_value(json_object_get(o, name));
-}
-
-static void info_status(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-status", NULL);
-	bool running = json_is_true(json_object_get(o, "running"));
-	const char *status = str(o, "status");
-
-	print(c, "VM status: %s", running ? "running" : "paused");
-	if (!running && strcmp(status, "paused"))
-		print(c, " (%s)", status);
-	print(c, "\n");
-	json_decref(o);
-}
-
-static void info_migrate(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-migrate", NULL);
-	json_t *pause, *phase, *reason;
-	size_t i;
-
-	json_array_foreach(json_object_get(o, "blocked-reasons"), i, reason)
-		print(c, "%s%s\n", i ? "  " : "Outgoing migration blocked:\n  ",
-		      json_string_value(reason));
-	if (json_object_get(o, "status")) {
-		print(c, "Status: %s", str(o, "status"));
-		if (json_object_get(o, "error-desc"))
-			print(c, " (%s)", str(o, "error-desc"));
-		print(c, "\n");
-	}
-	if (json_object_get(o, "total-time")) {
-		print(c, "Time (ms): total=%lld, setup=%lld", num(o, "total-time"),
-		      num(o, "setup-time"));
-		if (json_object_get(o, "downtime"))
-			print(c, ", down=%lld", num(o, "downtime"));
-		print(c, "\n");
-	}
-	pause = json_object_get(o, "pause");
-	if (pause) {
-		print(c, "Pause (us): %lld", num(pause, "downtime-us"));
-		json_array_foreach(json_object_get(pause, "phases"), i, phase)
-			print(c, ", %s=%lld", str(phase, "name"), num(phase, "us"));
-		print(c, "\n");
-	}
-	json_decref(o);
-}
-
-static void info_parameters(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-migrate-parameters", NULL);
-	const char *name;
-	json_t *v, *item;
-	size_t i;
-
-	json_object_foreach(o, name, v)
-	{
-		print(c, "%s:", name);
-		if (json_is_string(v) && *json_string_value(v))
-			print(c, " %s", json_string_value(v));
-		else if (json_is_string(v))
-			print(c, " ''");
-		else if (json_is_integer(v))
-			print(c, " %lld", (long long)json_integer_value(v));
-		else if (json_is_boolean(v))
-			print(c, " %s", json_is_true(v) ? "on" : "off");
-		else if (json_is_array(v) && !json_array_size(v))
-			print(c, " ");
-		json_array_foreach(v, i, item) print(c, " %s", json_string_value(item));
-		print(c, "\n");
-	}
-	json_decref(o);
-}
-
-static void info_capabilities(struct hmp_call *c)
-{
-	json_t *list = run_qmp(c, "query-migrate-capabilities", NULL);
-	json_t *v;
-	size_t i;
-
-	json_array_foreach(list, i, v)
-		print(c, "%s: %s\n", str(v, "capability"),
-		      json_is_true(json_object_get(v, "state")) ? "on" : "off");
-	json_decref(list);
-}
-
-static void info_cpus(struct hmp_call *c)
-{
-	json_t *list = run_qmp(c, "query-cpus-fast", NULL);
-	json_t *v;
-	size_t i;
-
-	json_array_foreach(list, i, v) print(c, "%c CPU #%lld: thread_id=%lld\n", i ? ' ' : '*',
-					     num(v, "cpu-index"), num(v, "thread-id"));
-	json_decref(list);
-}
-
-static void info_version(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-version", NULL);
-	json_t *v = json_object_get(o, "qemu");
-
-	print(c, "%lld.%lld.%lld (%s)\n", num(v, "major"), num(v, "minor"), num(v, "micro"),
-	      str(o, "package"));
-	json_decref(o);
-}
-
-static void info_kvm(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-kvm", NULL);
-
-	print(c, "kvm support: %s\n",
-	      json_is_true(json_object_get(o, "enabled")) ? "enabled" : "disabled");
-	json_decref(o);
-}
-
-static void info_name(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-name", NULL);
-
-	if (json_object_get(o, "name"))
-		print(c, "%s\n", str(o, "name"));
-	json_decref(o);
-}
-
-static void info_uuid(struct hmp_call *c)
-{
-	json_t *o = run_qmp(c, "query-uuid", NULL);
-
-	print(c, "%s\n", str(o, "UUID"));
-	json_decref(o);
-}
-
-static void info_trace_events(struct hmp_call *c)
-{
-	hmp_info_trace_events(c->rest, c->out);
-}
-
-static const struct {
-	const char *name;
-	void (*run)(struct hmp_call *c);
-	const char *help;
-} infos[] = {
-	{ "status", info_status, "show the run state" },
-	{ "migrate", info_migrate, "show the last update" },
-	{ "migrate_parameters", info_parameters, "show migration parameters" },
-	{ "migrate_capabilities", info_capabilities, "show migration capabilities" },
-	{ "cpus", info_cpus, "show the virtual CPUs" },
-	{ "version", info_version, "show the version" },
-	{ "kvm", info_kvm, "show whether KVM is used" },
-	{ "name", info_name, "show the machine's name" },
-	{ "trace-events", info_trace_events, "show trace events and whether they are on" },
-	{ "uuid", info_uuid, "show the machine's UUID" },
-};
-
-/* Cuts the first word off @*p and returns it, "" at the end. */
-static char *next_word(char **p)
+char *hmp_next_word(char **p)
 {
 	char *word = *p + strspn(*p, " \t");
 	char *end = word + strcspn(word, " \t");
@@ -242,21 +66,25 @@ static char *next_word(char **p)
 	return word;
 }
 
-static void cmd_info(struct hmp_call *c, char *rest)
+void hmp_bad_args(struct hmp_call *c, const char *command, const char *sub, const char *what)
 {
-	const char *what = next_word(&rest);
+	const char *blank = sub ? " " : "";
 
-	for (size_t i = 0; i < ARRAY_SIZE(infos); i++) {
-		if (!strcmp(infos[i].name, what)) {
-			c->rest = rest;
-			infos[i].run(c);
-			return;
-		}
-	}
-	if (*what)
-		print(c, "unknown command: 'info %s'\n", what);
-	for (size_t i = 0; !*what && i < ARRAY_SIZE(infos); i++)
-		print(c, "info %s -- %s\n", infos[i].name, infos[i].help);
+	sub = sub ? sub : "";
+	hmp_print(c, "%s%s%s: %s\n", command, blank, sub, what);
+	hmp_print(c, "Try \"help %s%s%s\" for more information\n", command, blank, sub);
+}
+
+/* The one word that @rest must be; NULL, and said so, if it is not. */
+static char *one_word(struct hmp_call *c, const char *command, char *rest)
+{
+	char *word = hmp_next_word(&rest);
+
+	if (*word && !*rest)
+		return word;
+	hmp_bad_args(c, command, NULL,
+		     *word ? "extraneous characters at the end of line" : "string expected");
+	return NULL;
 }
 
 static json_t *uri_args(const char *uri)
@@ -282,23 +110,25 @@ static void cmd_migrate(struct hmp_call *c, char *rest)
 	json_t *ret;
 	char *word;
 
-	for (word = next_word(&rest); *word == '-'; word = next_word(&rest)) {
+	for (word = hmp_next_word(&rest); *word == '-'; word = hmp_next_word(&rest)) {
 		if (strcmp(word, "-d")) {
-			print(c, "migrate: unsupported option %s\n", word);
+			hmp_bad_args(c, "migrate", NULL, "unsupported option");
 			return;
 		}
 		detach = true;
 	}
 	if (!*word || *rest) {
-		print(c, "migrate: %s\n",
-		      *rest ? "extraneous characters at the end of line" : "string expected");
+		hmp_bad_args(c, "migrate", NULL,
+			     *rest ? "extraneous characters at the end of line"
+				   : "string expected");
 		return;
 	}
 	if (!detach && !c->wait) {
-		print(c, "terminal does not allow synchronous migration, continuing detached\n");
+		hmp_print(c,
+			  "terminal does not allow synchronous migration, continuing detached\n");
 		detach = true;
 	}
-	ret = run_qmp(c, "migrate", uri_args(word));
+	ret = hmp_qmp(c, "migrate", uri_args(word));
 	if (ret && !detach)
 		*c->wait = !update_has_ended(c);
 	json_decref(ret);
@@ -306,57 +136,209 @@ static void cmd_migrate(struct hmp_call *c, char *rest)
 
 static void cmd_migrate_incoming(struct hmp_call *c, char *rest)
 {
-	const char *uri = next_word(&rest);
-
+	const char *uri = one_word(c, "migrate_incoming", rest);
 	json_t *args;
 
-	if (!*uri) {
-		print(c, "migrate_incoming: string expected\n");
+	if (!uri)
 		return;
-	}
 	/* The operator is there and may try again. */
 	args = uri_args(uri);
 	json_object_set_new(args, "exit-on-error", json_false());
-	json_decref(run_qmp(c, "migrate-incoming", args));
+	json_decref(hmp_qmp(c, "migrate-incoming", args));
 }
 
 static void cmd_set_parameter(struct hmp_call *c, char *rest)
 {
-	const char *name = next_word(&rest);
+	const char *name = hmp_next_word(&rest);
 	struct err e = ERR_INIT;
 	json_t *value, *args;
 
 	if (!*name || !*rest) {
-		print(c, "migrate_set_parameter: string expected\n");
+		hmp_bad_args(c, "migrate_set_parameter", NULL, "string expected");
 		return;
 	}
 	if (params_value_from_text(name, rest, &value, &e) < 0) {
-		print(c, "Error: %s\n", e.msg);
+		hmp_print(c, "Error: %s\n", e.msg);
 		return;
 	}
 	args = json_object();
 	json_object_set_new(args, name, value);
-	json_decref(run_qmp(c, "migrate-set-parameters", args));
+	json_decref(hmp_qmp(c, "migrate-set-parameters", args));
 }
 
 static void cmd_set_capability(struct hmp_call *c, char *rest)
 {
-	const char *name = next_word(&rest);
-	const char *state = next_word(&rest);
+	const char *name = hmp_next_word(&rest);
+	const char *state = hmp_next_word(&rest);
 	struct err e = ERR_INIT;
 	bool on;
 
+	if (!*state || *rest) {
+		hmp_bad_args(c, "migrate_set_capability", NULL,
+			     *rest ? "extraneous characters at the end of line"
+				   : "string expected");
+		return;
+	}
 	if (!migration_cap_find(name)) {
-		print(c, "Error: invalid parameter value: %s\n", name);
+		hmp_print(c, "Error: invalid parameter value: %s\n", name);
 		return;
 	}
 	if (parse_bool(state, &on, &e) < 0) {
-		print(c, "Error: %s\n", e.msg);
+		hmp_print(c, "Error: %s\n", e.msg);
 		return;
 	}
-	json_decref(run_qmp(c, "migrate-set-capabilities",
+	json_decref(hmp_qmp(c, "migrate-set-capabilities",
 			    json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", name,
 				      "state", on)));
+}
+
+/* Runs QMP's command @qmp with the one argument @member, the rest of the line. */
+static void run_with_word(struct hmp_call *c, const char *command, const char *qmp,
+			  const char *member, char *rest)
+{
+	const char *word = one_word(c, command, rest);
+	json_t *args;
+
+	if (!word)
+		return;
+	args = json_pack("{s:s}", member, word);
+	json_decref(hmp_qmp(c, qmp, args ? args : json_pack("{s:s}", member, "")));
+}
+
+static void cmd_migrate_continue(struct hmp_call *c, char *rest)
+{
+	run_with_word(c, "migrate_continue", "migrate-continue", "state", rest);
+}
+
+static void cmd_object_del(struct hmp_call *c, char *rest)
+{
+	run_with_word(c, "object_del", "object-del", "id", rest);
+}
+
+static void cmd_device_del(struct hmp_call *c, char *rest)
+{
+	run_with_word(c, "device_del", "device_del", "id", rest);
+}
+
+static const struct schema_member *find_member(const struct schema *s, const char *name)
+{
+	const struct schema_member *found = NULL;
+
+	for (size_t i = 0; s->member[i].name; i++) {
+		if (!strcmp(s->member[i].name, name))
+			return &s->member[i];
+	}
+	for (size_t i = 0; !found && s->tag && s->variants[i].value; i++)
+		found = find_member(s->variants[i].members, name);
+	return found;
+}
+
+/* The value of a typed member; an unknown one stays a string and is refused by name. */
+static int typed_value(const struct schema_member *m, const char *text, json_t **out, struct err *e)
+{
+	uint64_t size;
+	bool flag;
+	int r = 0;
+
+	if (m && m->type == SCHEMA_UINT) {
+		r = parse_size(text, 1, &size, e);
+		if (r == 0)
+			*out = json_integer((json_int_t)size);
+	} else if (m && m->type == SCHEMA_BOOL) {
+		r = parse_bool(text, &flag, e);
+		if (r == 0)
+			*out = json_boolean(flag);
+	} else {
+		*out = json_string(text);
+		if (!*out)
+			r = err_set(e, EINVAL, "'%s' is not valid UTF-8", text);
+	}
+	return r;
+}
+
+/* `FIRST,key=value,...` as the arguments of QMP's @qmp, whose member @first FIRST is. */
+static void run_with_pairs(struct hmp_call *c, const char *qmp, const char *first, char *rest)
+{
+	const struct command *k = command_find(qmp);
+	const struct schema own_args = { .member = k->args };
+	json_t *args = json_object();
+	struct err e = ERR_INIT;
+	const char *key = first;
+	char *piece, *value;
+	json_t *v = NULL;
+
+	while ((piece = strsep(&rest, ","))) {
+		value = strchr(piece, '=');
+		if (value) {
+			*value++ = '\0';
+			key = piece;
+		} else {
+			value = key ? piece : "on";
+			key = key ? key : piece;
+		}
+		if (typed_value(find_member(k->schema ? k->schema : &own_args, key), value, &v,
+				&e) < 0) {
+			hmp_print(c, "Error: Parameter '%s': %s\n", key, e.msg);
+			json_decref(args);
+			return;
+		}
+		json_object_set_new(args, key, v);
+		key = NULL;
+	}
+	json_decref(hmp_qmp(c, qmp, args));
+}
+
+static void cmd_object_add(struct hmp_call *c, char *rest)
+{
+	if (*rest)
+		run_with_pairs(c, "object-add", "qom-type", rest);
+	else
+		hmp_bad_args(c, "object_add", NULL, "string expected");
+}
+
+static void cmd_device_add(struct hmp_call *c, char *rest)
+{
+	if (*rest)
+		run_with_pairs(c, "device_add", "driver", rest);
+	else
+		hmp_bad_args(c, "device_add", NULL, "string expected");
+}
+
+static void cmd_qom_list(struct hmp_call *c, char *rest)
+{
+	json_t *list, *v;
+	size_t i;
+
+	if (!*rest)
+		rest = "/";
+	list = hmp_qmp(c, "qom-list", json_pack("{s:s}", "path", rest));
+	json_array_foreach(list, i, v)
+		hmp_print(c, "%s (%s)\n", json_string_value(json_object_get(v, "name")),
+			  json_string_value(json_object_get(v, "type")));
+	json_decref(list);
+}
+
+static void cmd_qom_get(struct hmp_call *c, char *rest)
+{
+	const char *path = hmp_next_word(&rest);
+	const char *property = hmp_next_word(&rest);
+	AUTO_BUF text = { 0 };
+	json_t *v;
+
+	if (!*property || *rest) {
+		hmp_bad_args(c, "qom-get", NULL,
+			     *rest ? "extraneous characters at the end of line"
+				   : "string expected");
+		return;
+	}
+	v = hmp_qmp(c, "qom-get", json_pack("{s:s, s:s}", "path", path, "property", property));
+	if (v) {
+		json_put_text(&text, v);
+		buf_put_u8(&text, 0);
+		if (!text.failed)
+			hmp_print(c, "%s\n", (char *)text.data);
+	}
+	json_decref(v);
 }
 
 static void cmd_trace_event(struct hmp_call *c, char *rest)
@@ -368,7 +350,7 @@ static void cmd_help(struct hmp_call *c, char *rest);
 
 static const struct hmp_command commands[] = {
 	{ "help", "?", NULL, cmd_help, "[COMMAND]", "show this list" },
-	{ "info", NULL, NULL, cmd_info, "[WHAT]", "show something; without WHAT, what there is" },
+	{ "info", NULL, NULL, hmp_info, "[WHAT]", "show something; without WHAT, what there is" },
 	{ "stop", "s", "stop", NULL, "", "pause the guest" },
 	{ "cont", "c", "cont", NULL, "", "let the guest run" },
 	{ "quit", "q", "quit", NULL, "", "end this process" },
@@ -378,22 +360,26 @@ static const struct hmp_command commands[] = {
 	{ "migrate", NULL, NULL, cmd_migrate, "[-d] URI", "update or move; -d: do not wait" },
 	{ "migrate_cancel", NULL, "migrate_cancel", NULL, "", "give the update up" },
 	{ "migrate_incoming", NULL, NULL, cmd_migrate_incoming, "URI", "wait for the state" },
+	{ "migrate_continue", NULL, NULL, cmd_migrate_continue, "STATE",
+	  "go on with an update that waits in STATE" },
 	{ "migrate_set_parameter", NULL, NULL, cmd_set_parameter, "NAME VALUE",
 	  "set a migration parameter" },
 	{ "migrate_set_capability", NULL, NULL, cmd_set_capability, "NAME on|off",
 	  "set a migration capability" },
+	{ "object_add", NULL, NULL, cmd_object_add, "TYPE,id=ID[,KEY=VALUE...]",
+	  "make a memory backend" },
+	{ "object_del", NULL, NULL, cmd_object_del, "ID", "remove a memory backend" },
+	{ "device_add", NULL, NULL, cmd_device_add, "DRIVER[,KEY=VALUE...]", "add a device" },
+	{ "device_del", NULL, NULL, cmd_device_del, "ID", "remove a device" },
 	{ "trace-event", NULL, NULL, cmd_trace_event, "NAME on|off",
 	  "enable or disable trace events" },
+	{ "qom-list", NULL, NULL, cmd_qom_list, "[PATH]", "list the properties of an object" },
+	{ "qom-get", NULL, NULL, cmd_qom_get, "PATH PROPERTY", "show a property of an object" },
 };
 
 const char *hmp_command_name(size_t i)
 {
 	return i < ARRAY_SIZE(commands) ? commands[i].name : NULL;
-}
-
-const char *hmp_info_name(size_t i)
-{
-	return i < ARRAY_SIZE(infos) ? infos[i].name : NULL;
 }
 
 static const struct hmp_command *find(const char *name)
@@ -409,23 +395,35 @@ static const struct hmp_command *find(const char *name)
 
 static void cmd_help(struct hmp_call *c, char *rest)
 {
-	const char *name = next_word(&rest);
+	const char *name = hmp_next_word(&rest);
 	const struct hmp_command *only = *name ? find(name) : NULL;
 	const struct hmp_command *k;
 
+	if (!strcmp(name, "info") && *rest) {
+		name = hmp_next_word(&rest);
+		if (!hmp_info_help(c, name))
+			hmp_print(c, "unknown command: 'info %s'\n", name);
+		return;
+	}
 	if (*name && !only)
-		print(c, "unknown command: '%s'\n", name);
+		hmp_print(c, "unknown command: '%s'\n", name);
 	for (k = commands; k < commands + ARRAY_SIZE(commands); k++) {
 		if (*name && k != only)
 			continue;
-		print(c, "%s%s%s%s%s -- %s\n", k->name, k->alias ? "|" : "",
-		      k->alias ? k->alias : "", *k->args ? " " : "", k->args, k->help);
+		hmp_print(c, "%s%s%s%s%s -- %s\n", k->name, k->alias ? "|" : "",
+			  k->alias ? k->alias : "", *k->args ? " " : "", k->args, k->help);
 	}
 }
 
 void hmp_run_line(struct ctl *ctl, const char *line, struct buf *out, bool *wait)
 {
-	struct hmp_call c = { .ctl = ctl, .out = out, .wait = wait };
+	hmp_run_line_on(ctl, line, 0, out, wait);
+}
+
+void hmp_run_line_on(struct ctl *ctl, const char *line, unsigned int cpu, struct buf *out,
+		     bool *wait)
+{
+	struct hmp_call c = { .ctl = ctl, .out = out, .cpu = cpu, .wait = wait };
 	const struct hmp_command *k;
 	AUTO_FREE char *copy = strdup(line);
 	const char *name;
@@ -436,16 +434,16 @@ void hmp_run_line(struct ctl *ctl, const char *line, struct buf *out, bool *wait
 		return;
 	for (n = strlen(copy); n && strchr(" \t\r\n", copy[n - 1]); n--)
 		copy[n - 1] = '\0';
-	name = next_word(&rest);
+	name = hmp_next_word(&rest);
 	if (!*name)
 		return;
 	k = find(name);
 	if (!k)
-		print(&c, "unknown command: '%s'\n", name);
+		hmp_print(&c, "unknown command: '%s'\n", name);
 	else if (k->qmp && *rest)
-		print(&c, "%s: extraneous characters at the end of line\n", k->name);
+		hmp_bad_args(&c, k->name, NULL, "extraneous characters at the end of line");
 	else if (k->qmp)
-		json_decref(run_qmp(&c, k->qmp, NULL));
+		json_decref(hmp_qmp(&c, k->qmp, NULL));
 	else
 		k->run(&c, rest);
 }

@@ -8,8 +8,9 @@
 #include "ctl/hmp_complete.h"
 #include "ctl/words.h"
 
-#define BANNER "Baton 0.1.0 monitor - type 'help' for more information\r\n"
-#define PROMPT "(qemu) "
+#define BANNER    "Baton 0.1.0 monitor - type 'help' for more information\r\n"
+#define PROMPT    "(qemu) "
+#define TRY(what) "Try \"help " what "\" for more information\r\n"
 
 struct hmp_test {
 	struct fake f;
@@ -86,14 +87,15 @@ static void wrong_lines_are_told(void **state)
 
 	expect(t, "bogus 1\n", "unknown command: 'bogus'\r\n" PROMPT);
 	expect(t, "info bogus\n", "unknown command: 'info bogus'\r\n" PROMPT);
-	expect(t, "stop now\n", "stop: extraneous characters at the end of line\r\n" PROMPT);
-	expect(t, "migrate\n", "migrate: string expected\r\n" PROMPT);
-	expect(t, "migrate -x a\n", "migrate: unsupported option -x\r\n" PROMPT);
+	expect(t, "stop now\n",
+	       "stop: extraneous characters at the end of line\r\n" TRY("stop") PROMPT);
+	expect(t, "migrate\n", "migrate: string expected\r\n" TRY("migrate") PROMPT);
+	expect(t, "migrate -x a\n", "migrate: unsupported option\r\n" TRY("migrate") PROMPT);
 	expect(t, "migrate bogus:x\n", "Error: unknown migration protocol: bogus:x\r\n" PROMPT);
 	expect(t, "migrate_set_parameter nope 1\n",
 	       "Error: invalid parameter value: nope\r\n" PROMPT);
 	expect(t, "migrate_set_parameter mode\n",
-	       "migrate_set_parameter: string expected\r\n" PROMPT);
+	       "migrate_set_parameter: string expected\r\n" TRY("migrate_set_parameter") PROMPT);
 	expect(t, "migrate_set_capability nope on\n",
 	       "Error: invalid parameter value: nope\r\n" PROMPT);
 	expect(t, "migrate_set_capability events maybe\n",
@@ -106,6 +108,71 @@ static void wrong_lines_are_told(void **state)
 	memcpy(line + sizeof(line) - 2, "\n", 2);
 	expect(t, line, "Error: the line is too long\r\n" PROMPT);
 	expect(t, "info name\n", "toy\r\n" PROMPT);
+}
+
+static void help_and_names_come_from_the_tables(void **state)
+{
+	struct hmp_test *t = *state;
+	char line[128];
+	size_t i;
+
+	for (i = 0; hmp_command_name(i); i++) {
+		snprintf(line, sizeof(line), "help %s\n", hmp_command_name(i));
+		expect_part(t, line, " -- ");
+		assert_null(strstr((char *)t->text.data, "unknown"));
+	}
+	assert_true(i >= 15);
+	for (i = 0; hmp_info_name(i); i++) {
+		snprintf(line, sizeof(line), "help info %s\n", hmp_info_name(i));
+		expect_part(t, line, " -- ");
+		snprintf(line, sizeof(line), "info %s\n", hmp_info_name(i));
+		expect_part(t, line, PROMPT);
+		assert_null(strstr((char *)t->text.data, "Error"));
+	}
+	assert_true(i >= 14);
+	assert_null(hmp_command_name(1000));
+	assert_null(hmp_info_name(1000));
+	expect(t, "help bogus\n", "unknown command: 'bogus'\r\n" PROMPT);
+	expect(t, "help info bogus\n", "unknown command: 'info bogus'\r\n" PROMPT);
+	expect(t, "info name x\n",
+	       "info name: extraneous characters at the end of line\r\n" TRY("info name") PROMPT);
+	expect(t, "info migrate -b\n",
+	       "info migrate: unsupported option\r\n" TRY("info migrate") PROMPT);
+}
+
+static void objects_come_and_go(void **state)
+{
+	struct hmp_test *t = *state;
+
+	expect(t, "object_add\n", "object_add: string expected\r\n" TRY("object_add") PROMPT);
+	expect(t, "object_add memory-backend-memfd,id=m1,size=2M,share=off\n", PROMPT);
+	expect_part(t, "info memdev\n",
+		    "memory backend: m1\r\n  size:  2097152\r\n  merge: false\r\n"
+		    "  dump: false\r\n  prealloc: false\r\n  share: false\r\n"
+		    "  reserve: false\r\n  policy: default\r\n  host nodes:\r\n");
+	expect(t, "object_add qom-type=memory-backend-memfd,id=m2,size=x\n",
+	       "Error: Parameter 'size': 'x' is not a size\r\n" PROMPT);
+	expect(t, "object_add memory-backend-memfd,id=m2,size=4k,frob=1\n",
+	       "Error: Parameter 'frob' is unexpected\r\n" PROMPT);
+	expect(t, "object_add memory-backend-memfd,id=m2,size\n",
+	       "Error: Parameter 'size': 'on' is not a size\r\n" PROMPT);
+	expect(t, "qom-get /objects/m1 size\n", "2097152\r\n" PROMPT);
+	expect(t, "qom-get m1\n", "qom-get: string expected\r\n" TRY("qom-get") PROMPT);
+	expect_part(t, "qom-list /objects\n", "m1 (child<memory-backend-memfd>)\r\n");
+	expect_part(t, "qom-list\n", "machine (child<baton-1-machine>)\r\n");
+	expect_part(t, "info qom-tree /objects\n",
+		    "/objects (container)\r\n  /ram0 (memory-backend-memfd)\r\n"
+		    "  /m1 (memory-backend-memfd)\r\n" PROMPT);
+	expect(t, "info qom-tree /nope\n", "Path '/nope' could not be resolved.\r\n" PROMPT);
+	expect(t, "object_del m1\n", PROMPT);
+	expect(t, "object_del m1\n", "Error: object 'm1' not found\r\n" PROMPT);
+	expect(t, "object_del m1 m2\n",
+	       "object_del: extraneous characters at the end of line\r\n" TRY("object_del") PROMPT);
+	expect(t, "device_add zz,id=a\n",
+	       "Error: 'zz' is not a valid device model name\r\n" PROMPT);
+	expect(t, "device_del zz\n", "Error: Device 'zz' not found\r\n" PROMPT);
+	expect(t, "migrate_continue active\n",
+	       "Error: Migration not in expected state: none\r\n" PROMPT);
 }
 
 static void parameters_are_set_from_text(void **state)
@@ -314,6 +381,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HMP_TEST(commands_reach_the_machine),
 		HMP_TEST(wrong_lines_are_told),
+		HMP_TEST(help_and_names_come_from_the_tables),
+		HMP_TEST(objects_come_and_go),
 		HMP_TEST(parameters_are_set_from_text),
 		HMP_TEST(migrate_waits_unless_told_not_to),
 		HMP_TEST(only_a_terminal_gets_an_echo),
