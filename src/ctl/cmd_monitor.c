@@ -54,9 +54,9 @@ static const struct schema_member hmp_ret = SCHEMA_MEMBER(NULL, SCHEMA_STR);
 static int qmp_capabilities(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	(void)ctl;
+	(void)args;
 	(void)ret;
-	if (json_array_size(json_object_get(args, "enable")))
-		return err_set(e, EINVAL, "Capability oob not available");
+	(void)e;
 	return 0;
 }
 

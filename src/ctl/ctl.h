@@ -22,9 +22,9 @@ struct migration;
 struct vm;
 
 /* The version of the interface spoken here, in QEMU's numbers, and ours. */
-#define CTL_QEMU_MAJOR 10
-#define CTL_QEMU_MINOR 2
-#define CTL_QEMU_MICRO 0
+#define CTL_QEMU_MAJOR 11
+#define CTL_QEMU_MINOR 1
+#define CTL_QEMU_MICRO 3
 #define CTL_VERSION    "0.1.0"
 
 /* Everything pointed to outlives the control layer; nothing is taken over. */

@@ -37,7 +37,7 @@ static void send_greeting(struct qmp *q)
 
 	if (command_run_named(q->ctl, "query-version", NULL, &version, &e) < 0)
 		log_error("%s", e.msg);
-	greeting = json_pack("{s:{s:o, s:[]}}", "QMP", "version", version, "capabilities");
+	greeting = json_pack("{s:{s:o, s:[s]}}", "QMP", "version", version, "capabilities", "oob");
 	send_line(q, greeting);
 	json_decref(greeting);
 }
@@ -71,24 +71,35 @@ static void send_reply(struct qmp *q, struct reply *r)
 	json_decref(o);
 }
 
-static int check_members(json_t *request, struct err *e)
+/* `execute`, or `exec-oob` where it was negotiated; *@oob says which. */
+static int check_members(const struct qmp *q, json_t *request, const char **name, bool *oob,
+			 struct err *e)
 {
 	json_t *execute = json_object_get(request, "execute");
+	json_t *exec_oob = json_object_get(request, "exec-oob");
 	json_t *args = json_object_get(request, "arguments");
 	const char *key;
 	json_t *v;
 
 	json_object_foreach(request, key, v)
 	{
-		if (strcmp(key, "execute") && strcmp(key, "arguments") && strcmp(key, "id"))
+		if (strcmp(key, "execute") && strcmp(key, "arguments") && strcmp(key, "id") &&
+		    !(q->oob && !strcmp(key, "exec-oob")))
 			return err_set(e, EINVAL, "QMP input member '%s' is unexpected", key);
 	}
+	if (execute && exec_oob)
+		return err_set(e, EINVAL, "QMP input member 'exec-oob' clashes with 'execute'");
+	*oob = exec_oob != NULL;
+	if (*oob)
+		execute = exec_oob;
 	if (!execute)
 		return err_set(e, EINVAL, "QMP input lacks member 'execute'");
 	if (!json_is_string(execute))
-		return err_set(e, EINVAL, "QMP input member 'execute' must be a string");
+		return err_set(e, EINVAL, "QMP input member '%s' must be a string",
+			       *oob ? "exec-oob" : "execute");
 	if (args && !json_is_object(args))
 		return err_set(e, EINVAL, "QMP input member 'arguments' must be an object");
+	*name = json_string_value(execute);
 	return 0;
 }
 
@@ -119,7 +130,10 @@ static const struct command *find_command(const struct qmp *q, const char *name,
 
 static void run_request(struct qmp *q, json_t *request, struct reply *r)
 {
+	json_t *args = json_object_get(request, "arguments");
 	const struct command *c;
+	const char *name = NULL;
+	bool oob = false;
 
 	if (!json_is_object(request)) {
 		err_set(&r->e, EINVAL, "QMP input must be a JSON object");
@@ -127,17 +141,25 @@ static void run_request(struct qmp *q, json_t *request, struct reply *r)
 		return;
 	}
 	r->id = json_incref(json_object_get(request, "id"));
-	if (check_members(request, &r->e) < 0) {
+	if (check_members(q, request, &name, &oob, &r->e) < 0) {
 		r->class = generic_error;
 		return;
 	}
-	c = find_command(q, json_string_value(json_object_get(request, "execute")), r);
+	c = find_command(q, name, r);
 	if (!c)
 		return;
-	if (command_run(c, q->ctl, json_object_get(request, "arguments"), &r->ret, &r->e) < 0)
+	/* Each command ends at once, so none has to be let past another. */
+	if (oob) {
+		err_set(&r->e, EINVAL, "The command %s does not support OOB", name);
+		r->class = generic_error;
+		return;
+	}
+	if (command_run(c, q->ctl, args, &r->ret, &r->e) < 0) {
 		r->class = r->e.code == COMMAND_NO_DEVICE ? device_not_found : generic_error;
-	else if (!strcmp(c->name, "qmp_capabilities"))
+	} else if (!strcmp(name, "qmp_capabilities")) {
 		q->negotiated = true;
+		q->oob = json_array_size(json_object_get(args, "enable")) > 0;
+	}
 }
 
 static void handle_value(struct qmp *q)
@@ -202,6 +224,7 @@ static void qmp_connected(void *opaque, bool yes)
 		return;
 	}
 	q->negotiated = false;
+	q->oob = false;
 	q->lost_events = false;
 	send_greeting(q);
 }

@@ -18,6 +18,7 @@ struct qmp {
 	struct json_split split;
 	bool negotiated;
 	bool pretty;      /* JSON on several lines */
+	bool oob;         /* the client may say exec-oob */
 	bool lost_events; /* said in the log: this peer does not read */
 };
 

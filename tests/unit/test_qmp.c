@@ -80,17 +80,16 @@ static void negotiation_comes_first(void **state)
 {
 	struct qmp_test *t = *state;
 
-	assert_string_equal(fake_output(&t->f, &t->text),
-			    "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 10, \"minor\": 2, "
-			    "\"micro\": 0}, \"package\": \"baton-0.1.0\"}, \"capabilities\": []}}"
-			    "\r\n");
+	assert_string_equal(
+		fake_output(&t->f, &t->text),
+		"{\"QMP\": {\"version\": {\"qemu\": {\"major\": 11, \"minor\": 1, "
+		"\"micro\": 3}, \"package\": \"baton-0.1.0\"}, \"capabilities\": [\"oob\"]}}"
+		"\r\n");
 	expect(t, "{\"execute\": \"stop\"}",
 	       "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Expecting capabilities "
 	       "negotiation with 'qmp_capabilities'\"}}\r\n");
 	vm_notify(&t->f.vm, VM_EVENT_STOP, NULL);
 	assert_string_equal(fake_output(&t->f, &t->text), "");
-	expect_error(t, "{'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}}",
-		     "Capability oob not available");
 	expect_error(t, "{'execute': 'qmp_capabilities', 'arguments': {'enable': ['x']}}",
 		     "Parameter 'enable[0]' does not accept value 'x'");
 	expect(t, "{\"execute\": \"qmp_capabilities\", 'id': 7}\n",
@@ -99,6 +98,24 @@ static void negotiation_comes_first(void **state)
 	       "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Capabilities negotiation "
 	       "is already complete, command ignored\"}}\r\n");
 	assert_int_equal(t->f.vm.runstate, RUNSTATE_RUNNING);
+}
+
+static void oob_is_a_word_only_after_it_was_negotiated(void **state)
+{
+	struct qmp_test *t = *state;
+
+	fake_output(&t->f, &t->text);
+	expect_error(t, "{'exec-oob': 'qmp_capabilities'}",
+		     "QMP input member 'exec-oob' is unexpected");
+	expect(t, "{'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}}", OK);
+	expect_error(t, "{'exec-oob': 'query-kvm'}", "The command query-kvm does not support OOB");
+	expect_error(t, "{'exec-oob': 'query-kvm', 'execute': 'query-kvm'}",
+		     "QMP input member 'exec-oob' clashes with 'execute'");
+	expect_error(t, "{'exec-oob': 1}", "QMP input member 'exec-oob' must be a string");
+	t->f.chr.front->connected(t->f.chr.opaque, true);
+	fake_output(&t->f, &t->text);
+	expect_error(t, "{'exec-oob': 'qmp_capabilities'}",
+		     "QMP input member 'exec-oob' is unexpected");
 }
 
 static void requests_are_answered_in_order_with_their_id(void **state)
@@ -547,6 +564,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(negotiation_comes_first, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(oob_is_a_word_only_after_it_was_negotiated, set_up,
+						tear_down),
 		QMP_TEST(requests_are_answered_in_order_with_their_id),
 		QMP_TEST(values_that_end_with_a_chunk_do_not_block),
 		QMP_TEST(bad_requests_are_refused_by_name),
