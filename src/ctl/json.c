@@ -64,24 +64,53 @@ static json_t *load(const struct buf *text, json_error_t *error)
 			   : json_loadb((const char *)wide.data, wide.len, LOAD_FLAGS, error);
 }
 
+/* What is wrong, in the words QMP's users know where they have some. */
+static const char *error_text(const json_error_t *error)
+{
+	static const struct {
+		const char *start, *text;
+	} known[] = {
+		{ "unexpected token", "expecting value" },
+		{ "':' expected", "missing : in object pair" },
+		{ "string or '}' expected", "key is not a string in object" },
+		{ "string expected", "key is not a string in object" },
+		{ "'}' expected", "expected separator in dict" },
+		{ "']' expected", "expected separator in list" },
+		{ "invalid escape", "invalid escape sequence in string" },
+		{ "invalid Unicode", "invalid escape sequence in string" },
+		{ "invalid UTF-8", "invalid UTF-8 sequence in string" },
+		{ "unable to decode byte", "invalid UTF-8 sequence in string" },
+		{ "duplicate object key", "duplicate key" },
+		{ "\\u0000", "\\u0000 is not allowed in a string" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!strncmp(error->text, known[i].start, strlen(known[i].start)))
+			return known[i].text;
+	}
+	return error->text;
+}
+
 json_t *json_split_parse(const struct json_split *s, struct err *e)
 {
+	static const char bad_word[] = "invalid token near '";
 	unsigned int line, column;
 	json_error_t error;
-	const char *text;
 	json_t *v;
 
 	v = load(&s->text, &error);
 	if (v)
 		return v;
-	text = error.text;
-	if (json_error_code(&error) == json_error_duplicate_key)
-		text = "duplicate key";
 	line = s->start_line + (error.line > 0 ? (unsigned int)error.line - 1 : 0);
 	column = error.column > 0 ? (unsigned int)error.column : 1;
 	if (error.line <= 1)
 		column += s->start_column - 1;
-	err_set(e, EINVAL, "%u:%u: JSON parse error, %s", line, column, text);
+	if (!strncmp(error.text, bad_word, strlen(bad_word)) &&
+	    isalpha((unsigned char)error.text[strlen(bad_word)]))
+		err_set(e, EINVAL, "%u:%u: JSON parse error, invalid keyword '%s", line, column,
+			error.text + strlen(bad_word));
+	else
+		err_set(e, EINVAL, "%u:%u: JSON parse error, %s", line, column, error_text(&error));
 	return NULL;
 }
 
