@@ -169,6 +169,7 @@ PREFIX ?= /usr/local
 install: build/baton
 	install -D -m 755 build/release/baton $(DESTDIR)$(PREFIX)/bin/baton
 	install -D -m 644 docs/man/baton.1 $(DESTDIR)$(PREFIX)/share/man/man1/baton.1
+	install -D -m 644 docs/man/baton-qmp.7 $(DESTDIR)$(PREFIX)/share/man/man7/baton-qmp.7
 
 clean:
 	rm -rf build/release build/asan build/tsan build/guest build/compat build/baton

@@ -2,8 +2,13 @@
 """Introspection: complete, closed, and true of what the monitor accepts and sends."""
 
 import json
+import os
+import re
 
 import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+MANUAL = os.path.join(ROOT, "docs", "man", "baton-qmp.7")
 
 JSON_TYPES = {"string": str, "int": int, "boolean": bool,
               "number": (int, float), "null": type(None), "value": object}
@@ -195,3 +200,33 @@ def test_an_update_is_told_as_the_schema_says(vm):
         why = schema.wrong(schema.by_name[e["event"]]["arg-type"],
                            e.get("data", {}), e["event"])
         assert why is None
+
+
+def sections(path):
+    """{NAME: text} of the manual's entries."""
+    found = {}
+    name = None
+    with open(path, encoding="ascii") as f:
+        for line in f.read().replace("\\-", "-").splitlines():
+            if line.startswith((".SH", ".SS")):
+                name = None
+            if line.startswith('.\\" entry '):
+                name = line.split()[2]
+                assert name not in found
+                found[name] = ""
+            elif name:
+                found[name] += line + "\n"
+    return found
+
+
+def test_the_manual_has_every_command_and_event_with_its_arguments(vm):
+    schema = Schema(vm.qmp)
+    manual = sections(MANUAL)
+    entities = schema.of("command") + schema.of("event")
+    assert set(manual) == {e["name"] for e in entities}
+    lacking = []
+    for e in entities:
+        words = re.findall(r"[\w-]+", manual[e["name"]])
+        lacking += ["%s: %s" % (e["name"], m["name"])
+                    for m in schema.members(e) if m["name"] not in words]
+    assert not lacking, lacking
