@@ -210,6 +210,25 @@ static void cmd_migrate_continue(struct hmp_call *c, char *rest)
 	run_with_word(c, "migrate_continue", "migrate-continue", "state", rest);
 }
 
+static void cmd_cprsave(struct hmp_call *c, char *rest)
+{
+	const char *file = hmp_next_word(&rest);
+	const char *mode = hmp_next_word(&rest);
+
+	if (!*mode || *rest) {
+		hmp_bad_args(c, "cprsave", NULL,
+			     *rest ? "extraneous characters at the end of line"
+				   : "string expected");
+		return;
+	}
+	json_decref(hmp_qmp(c, "cprsave", json_pack("{s:s, s:s}", "file", file, "mode", mode)));
+}
+
+static void cmd_cprload(struct hmp_call *c, char *rest)
+{
+	run_with_word(c, "cprload", "cprload", "file", rest);
+}
+
 static void cmd_object_del(struct hmp_call *c, char *rest)
 {
 	run_with_word(c, "object_del", "object-del", "id", rest);
@@ -366,6 +385,8 @@ static const struct hmp_command commands[] = {
 	  "set a migration parameter" },
 	{ "migrate_set_capability", NULL, NULL, cmd_set_capability, "NAME on|off",
 	  "set a migration capability" },
+	{ "cprsave", NULL, NULL, cmd_cprsave, "FILE restart|reboot", "update in one step" },
+	{ "cprload", NULL, NULL, cmd_cprload, "FILE", "load what cprsave has saved" },
 	{ "object_add", NULL, NULL, cmd_object_add, "TYPE,id=ID[,KEY=VALUE...]",
 	  "make a memory backend" },
 	{ "object_del", NULL, NULL, cmd_object_del, "ID", "remove a memory backend" },
