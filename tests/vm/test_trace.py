@@ -61,19 +61,22 @@ def test_both_sides_of_a_transfer_tell_of_the_descriptors(vms):
     in_order(sent, [
         ("cpr_find_fd", "ram0, id 0 returns -1"),
         ("cpr_save_fd", r"ram0, id 0, fd \d+"),
+        ("cpr_save_fd", r"/rom@etc/acpi/tables, id 0, fd \d+"),
         ("cpr_save_fd", r"baton-owner, id 0, fd \d+"),
         ("cpr_state_save", "cpr-transfer mode"),
         ("cpr_transfer_output", cpr)])
-    assert len(sent) == 5
+    assert len(sent) == 6
     new = lines(vm.proc.log(), vm.pid)
     in_order(new, [
         ("cpr_transfer_input", cpr),
         ("cpr_state_load", "cpr-transfer mode"),
         ("cpr_find_fd", r"ram0, id 0 returns \d+"),
+        ("cpr_find_fd", r"/rom@etc/acpi/tables, id 0 returns \d+"),
         ("cpr_find_fd", r"baton-owner, id 0 returns \d+"),
         ("cpr_delete_fd", "ram0, id 0"),
+        ("cpr_delete_fd", "/rom@etc/acpi/tables, id 0"),
         ("cpr_delete_fd", "baton-owner, id 0")])
-    assert len(new) == 6
+    assert len(new) == 8
     vm.check_no_errors()
 
 
