@@ -163,7 +163,7 @@ int channel_from_json(json_t *object, struct channel *out, struct err *e)
 {
 	json_t *addr = json_object_get(object, "addr");
 	const char *transport = get(addr, "transport");
-	struct channel c = { 0 };
+	struct channel c = { .fd = -1 };
 	int ret = 0;
 
 	c.type = channel_json_type(object);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* QMP commands about updates: start, receive, cancel, set up, report. */
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "ctl/channels.h"
 #include "ctl/commands.h"
+#include "ctl/fd_store.h"
 #include "ctl/monitor.h"
 #include "ctl/params_json.h"
 #include "ctl/types.h"
@@ -97,10 +99,24 @@ static int get_channels(json_t *args, struct channel by[2], bool has[2], struct 
 	return 0;
 }
 
+/*
+ * The descriptor that the client has named, for a channel `fd:NAME`; *@fd is the caller's.
+ * @number: a number is an inherited descriptor instead.
+ */
+static int take_named(struct ctl *ctl, struct channel *c, bool number, int *fd, struct err *e)
+{
+	if (c->transport != TRANSPORT_FD || (number && isdigit((unsigned char)c->path[0])))
+		return 0;
+	*fd = monitor_take_fd(ctl, c->path, e);
+	c->fd = *fd;
+	return *fd < 0 ? *fd : 0;
+}
+
 static int migrate(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	struct channel by[2] = { 0 };
 	bool has[2] = { false };
+	AUTO_CLOSE int fd = -1;
 	int r;
 
 	(void)ret;
@@ -109,6 +125,9 @@ static int migrate(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 		return r;
 	if (json_is_true(json_object_get(args, "resume")))
 		return err_set(e, EINVAL, "Cannot resume if there is no paused migration");
+	r = take_named(ctl, &by[CHANNEL_MAIN], false, &fd, e);
+	if (r < 0)
+		return r;
 	return migration_start(ctl->config.migration, &by[CHANNEL_MAIN],
 			       has[CHANNEL_CPR] ? &by[CHANNEL_CPR] : NULL, e);
 }
@@ -126,6 +145,7 @@ static int migrate_incoming(struct ctl *ctl, json_t *args, json_t **ret, struct 
 {
 	struct channel by[2] = { 0 };
 	bool has[2] = { false };
+	AUTO_CLOSE int fd = -1;
 	bool exit_on_error;
 	int r;
 
@@ -136,6 +156,9 @@ static int migrate_incoming(struct ctl *ctl, json_t *args, json_t **ret, struct 
 	if (has[CHANNEL_CPR])
 		return err_set(e, EINVAL, "Channel list must have only one entry, for type 'main'");
 	exit_on_error = !json_is_false(json_object_get(args, "exit-on-error"));
+	r = take_named(ctl, &by[CHANNEL_MAIN], true, &fd, e);
+	if (r < 0)
+		return r;
 	return migration_incoming(ctl->config.migration, &by[CHANNEL_MAIN], exit_on_error, e);
 }
 

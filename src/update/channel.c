@@ -84,7 +84,7 @@ int channel_set_args(struct channel *c, const char *const *args, size_t n, struc
 
 int channel_parse_uri(const char *uri, struct channel *out, struct err *e)
 {
-	struct channel c = { .type = CHANNEL_MAIN };
+	struct channel c = { .type = CHANNEL_MAIN, .fd = -1 };
 	int r;
 
 	if (!strncmp(uri, "tcp:", 4)) {

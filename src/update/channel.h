@@ -26,6 +26,7 @@ struct channel {
 	enum channel_type type;
 	enum channel_transport transport;
 	char path[108]; /* TRANSPORT_UNIX: path; TRANSPORT_FD: the number or name */
+	int fd;         /* TRANSPORT_FD: what a name stands for, borrowed; else not used   */
 	char host[256]; /* TRANSPORT_INET                                         */
 	char port[32];  /* TRANSPORT_INET: number or service name                 */
 	/* TRANSPORT_FILE: its path. TRANSPORT_EXEC: nr_args words, each with its NUL. */

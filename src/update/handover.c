@@ -280,6 +280,7 @@ void handover_release(struct migration *m)
 	loop_fd_del(l, &m->main_watch);
 	loop_fd_del(l, &m->pid_watch);
 	close_fd(&m->cpr_sock);
+	close_fd(&m->given_fd);
 	close_fd(&m->main_fd);
 	close_fd(&m->state_memfd);
 	close_fd(&m->program_fd);

@@ -100,6 +100,7 @@ struct migration {
 	enum fault_kind fault;
 	struct cpr_state cpr;      /* what was sent or received; fds borrowed (old side) */
 	int cpr_sock;              /* CPR channel, connected                           */
+	int given_fd;              /* main channel of a descriptor: ours, until it is opened */
 	int main_fd;               /* main channel: listening, connected, or the file  */
 	int state_memfd;           /* exec: the CPR state for the next image           */
 	int program_fd;            /* exec: the program this image runs */

@@ -20,6 +20,7 @@
 #include "machine/globalstate.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
+#include "update/channel_open.h"
 #include "update/handover.h"
 
 enum {
@@ -37,17 +38,9 @@ static uint64_t soon(void)
 /* A listening socket for the CPR channel. */
 static int listen_cpr(const struct channel *c, struct err *e)
 {
-	uint64_t number;
-	int r;
-
-	if (c->transport == TRANSPORT_UNIX)
-		return sock_listen_unix(c->path, e);
-	if (c->transport != TRANSPORT_FD)
+	if (c->transport != TRANSPORT_UNIX && c->transport != TRANSPORT_FD)
 		return err_set(e, EINVAL, "bad cpr channel socket type; must be unix");
-	r = parse_uint(c->path, INT32_MAX, &number, e);
-	if (!r)
-		r = sock_check_listening((int)number, e);
-	return r ? r : (int)number;
+	return channel_listen(c, e);
 }
 
 int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *sock, struct err *e)
@@ -62,8 +55,7 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 	if (listener < 0)
 		return listener;
 	r = conn = sock_accept(listener, e);
-	if (cpr->transport == TRANSPORT_UNIX)
-		unlink(cpr->path);
+	channel_unlink(cpr);
 	trace_cpr_transfer_input(cpr->path);
 	if (r >= 0)
 		r = sock_peer(conn, &pid, &uid, e);
@@ -320,8 +312,7 @@ static void on_main_connection(void *opaque, uint32_t events)
 	}
 	loop_fd_del(m->vm->loop, &m->main_watch);
 	close_fd(&m->main_fd);
-	if (m->main_channel.transport == TRANSPORT_UNIX)
-		unlink(m->main_channel.path);
+	channel_unlink(&m->main_channel);
 	m->main_fd = conn;
 	channel_trace_incoming(&m->main_channel, m);
 	sock_set_blocking(conn, 0);
@@ -398,6 +389,11 @@ static int receive(struct migration *m, enum migration_mode mode,
 		r = migration_list_state(m, e);
 	if (r)
 		return r;
+	if (main_channel->transport == TRANSPORT_FD && main_channel->fd >= 0) {
+		m->given_fd = process_dup_fd(main_channel->fd, e);
+		if (m->given_fd < 0)
+			return err_prefix(e, "fd:%s", main_channel->path);
+	}
 	m->main_channel = *main_channel;
 	m->mode = mode;
 	m->incoming = true;
@@ -450,27 +446,6 @@ void migration_incoming_defer(struct migration *m)
 	log_warn("the old side was not told that this side waits: %s", e.msg);
 }
 
-static int open_main_listener(struct migration *m, struct err *e)
-{
-	const struct channel *c = &m->main_channel;
-	uint64_t number;
-	int r;
-
-	switch (c->transport) {
-	case TRANSPORT_UNIX:
-		return sock_listen_unix(c->path, e);
-	case TRANSPORT_INET:
-		return sock_listen_inet(c->host, c->port, e);
-	case TRANSPORT_FD:
-		r = parse_uint(c->path, INT32_MAX, &number, e);
-		if (!r)
-			r = sock_check_listening((int)number, e);
-		return r ? r : (int)number;
-	default:
-		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
-	}
-}
-
 static int read_state_file(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -511,7 +486,10 @@ int incoming_receive(struct migration *m, struct err *e)
 		handover_times(m)->received = clock_boottime_ns();
 		return r;
 	}
-	r = m->main_fd = open_main_listener(m, e);
+	r = m->main_fd =
+		m->given_fd >= 0 ? take_fd(&m->given_fd) : channel_listen(&m->main_channel, e);
+	if (r >= 0)
+		r = sock_check_listening(r, e);
 	if (r < 0)
 		return r;
 	/* Room for the state, so that the pause does not pay for growing it. */

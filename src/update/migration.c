@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/process.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/handover.h"
@@ -46,7 +47,8 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 		return err_set(e, ENOMEM, "no memory for the migration object");
 	m->vm = vm;
 	m->autostart = autostart;
-	m->cpr_sock = m->main_fd = m->state_memfd = m->program_fd = m->peer_pidfd = -1;
+	m->cpr_sock = m->given_fd = m->main_fd = m->state_memfd = m->program_fd = m->peer_pidfd =
+		-1;
 	m->cpr.state_fd = -1;
 	m->argv = argv;
 	m->owner.fd = -1;
@@ -161,10 +163,9 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 {
 	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_FILE)
 		return err_set(e, EINVAL, "Migration requires streamable transport (eg unix)");
-	if (mode == MODE_CPR_TRANSFER && c->transport != TRANSPORT_UNIX &&
-	    c->transport != TRANSPORT_INET)
+	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_EXEC)
 		return err_set(e, ENOTSUP,
-			       "cpr-transfer needs a main channel of type unix or inet");
+			       "cpr-transfer needs a main channel of type unix, inet or fd");
 	if (mode == MODE_CPR_TRANSFER && c->transport == TRANSPORT_INET && !strcmp(c->port, "0"))
 		return err_set(e, EINVAL,
 			       "cpr-transfer cannot use port 0: the port the new side would listen "
@@ -221,6 +222,11 @@ int migration_begin(struct migration *m, enum migration_mode mode, char *const *
 	m->times = (struct owner_times){ 0 };
 	m->start_ns = clock_boottime_ns();
 	m->setup_ns = m->end_ns = 0;
+	if (main_channel->transport == TRANSPORT_FD) {
+		m->given_fd = process_dup_fd(main_channel->fd, e);
+		if (m->given_fd < 0)
+			return err_prefix(e, "fd:%s", main_channel->path);
+	}
 	migration_set_status(m, MIGRATION_SETUP);
 	return handover_start(m, migration_mode_streams(mode) ? STEP_LINK : STEP_CONNECT, e);
 }

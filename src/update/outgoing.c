@@ -15,6 +15,7 @@
 #include "host/sock.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
+#include "update/channel_open.h"
 #include "update/handover.h"
 
 static uint64_t soon(void)
@@ -59,7 +60,7 @@ static int connect_peer(struct migration *m, const struct cpr_state *s, struct e
 
 	if (m->cpr_channel.transport != TRANSPORT_UNIX)
 		return err_set(e, EINVAL, "bad cpr channel address; must be unix");
-	r = m->cpr_sock = sock_connect_unix(m->cpr_channel.path, e);
+	r = m->cpr_sock = channel_connect(&m->cpr_channel, -1, e);
 	if (r < 0)
 		return r;
 	trace_cpr_transfer_output(m->cpr_channel.path);
@@ -239,21 +240,8 @@ int outgoing_link(struct migration *m, struct err *e)
 
 	if (migration_mode_streams(m->mode))
 		return streaming_open(m, e);
-	switch (c->transport) {
-	case TRANSPORT_UNIX:
-		r = m->main_fd = sock_connect_unix(c->path, e);
-		break;
-	case TRANSPORT_INET:
-		r = m->main_fd = sock_connect_inet(c->host, c->port, e);
-		if (r >= 0)
-			sock_set_nodelay(r);
-		break;
-	case TRANSPORT_FILE:
-		r = m->main_fd = file_create(c->file, c->offset, e);
-		break;
-	default:
-		return err_set(e, ENOTSUP, "this kind of main channel is not supported");
-	}
+	r = m->main_fd = c->transport == TRANSPORT_FILE ? file_create(c->file, c->offset, e)
+							: channel_connect(c, m->given_fd, e);
 	channel_trace_outgoing(c, m, r, e);
 	if (r < 0)
 		return r;

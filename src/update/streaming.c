@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/parse.h"
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
@@ -19,6 +18,7 @@
 #include "host/xfer.h"
 #include "machine/vm.h"
 #include "state/stream_ram.h"
+#include "update/channel_open.h"
 #include "update/handover.h"
 #include "update/ram_sample.h"
 
@@ -231,17 +231,6 @@ static int create_streaming(struct migration *m, bool sending, struct err *e)
 	return st->cancel_fd < 0 ? st->cancel_fd : 0;
 }
 
-static int inherited_fd(const struct channel *c, struct err *e)
-{
-	uint64_t number;
-	int r = parse_uint(c->path, INT32_MAX, &number, e);
-
-	if (r)
-		return err_prefix(e, "fd:%s", c->path);
-	r = process_check_fd((int)number, e);
-	return r ? r : (int)number;
-}
-
 static int list_state(struct migration *m, struct err *e)
 {
 	int r = migration_list_state(m, e);
@@ -263,13 +252,11 @@ int streaming_open(struct migration *m, struct err *e)
 	st = m->streaming;
 	switch (c->transport) {
 	case TRANSPORT_UNIX:
-		r = m->main_fd = sock_connect_unix(c->path, e);
-		break;
 	case TRANSPORT_INET:
-		r = m->main_fd = sock_connect_inet(c->host, c->port, e);
+		r = m->main_fd = channel_connect(c, -1, e);
 		break;
 	case TRANSPORT_FD:
-		r = m->main_fd = inherited_fd(c, e);
+		r = m->main_fd = take_fd(&m->given_fd);
 		break;
 	case TRANSPORT_EXEC:
 		r = run_command(st, &m->main_fd, e);
@@ -317,8 +304,7 @@ static void on_peer(void *opaque, uint32_t events)
 	}
 	loop_fd_del(m->vm->loop, &m->main_watch);
 	close_fd(&m->main_fd);
-	if (m->main_channel.transport == TRANSPORT_UNIX)
-		unlink(m->main_channel.path);
+	channel_unlink(&m->main_channel);
 	m->main_fd = conn;
 	channel_trace_incoming(&m->main_channel, m);
 	if (begin_to_read(m, &e) < 0)
@@ -349,11 +335,10 @@ int streaming_listen(struct migration *m, struct err *e)
 		return r;
 	switch (c->transport) {
 	case TRANSPORT_UNIX:
-		return wait_for_peer(m, sock_listen_unix(c->path, e), e);
 	case TRANSPORT_INET:
-		return wait_for_peer(m, sock_listen_inet(c->host, c->port, e), e);
+		return wait_for_peer(m, channel_listen(c, e), e);
 	case TRANSPORT_FD:
-		r = inherited_fd(c, e);
+		r = m->given_fd >= 0 ? take_fd(&m->given_fd) : channel_inherited_fd(c, e);
 		if (r >= 0 && !sock_check_listening(r, &no_socket))
 			return wait_for_peer(m, r, e);
 		m->main_fd = r;

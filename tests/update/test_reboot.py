@@ -3,6 +3,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -297,6 +298,95 @@ def test_guest_goes_through_commands(vms):
             "transport": "exec", "args": ["gzip", "-dc", packed]}}])
     vm.adopt_loaded(generation, new)
     check_guest(vm, digest, beat)
+
+
+def pass_fd(monitor, fd, name):
+    socket.send_fds(monitor.sock, [b'{"execute":"getfd","arguments":'
+                                   b'{"fdname":"%s"}}\n' % name.encode()],
+                    [fd])
+    assert monitor.reply() == {"return": {}}
+
+
+def test_guest_goes_through_descriptors(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    old = vm.qmp
+    generation, new = vm.spawn_deferred("normal")
+    a, b = socket.socketpair()
+    with a, b:
+        pass_fd(old, a.fileno(), "out")
+        pass_fd(new.qmp, b.fileno(), "in")
+    new.qmp.cmd("migrate-incoming", uri="fd:in")
+    with pytest.raises(qmp.QmpError, match="named 'none' has not been"):
+        vm.save("fd:none", "normal")
+    assert vm.save("fd:out", "normal")["status"] == "completed"
+    vm.quit()
+    vm.adopt_loaded(generation, new)
+    check_guest(vm, digest, beat)
+
+
+def test_guest_goes_over_a_name_without_a_file(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    channels = [{"channel-type": "main", "addr": {
+        "transport": "socket", "type": "unix", "abstract": True,
+        "path": "baton-test-" + os.path.basename(vm.dir)}}]
+    generation, new = vm.spawn_deferred("normal")
+    new.qmp.cmd("migrate-incoming", channels=channels)
+    assert vm.save(None, "normal",
+                   channels=channels)["status"] == "completed"
+    vm.quit()
+    vm.adopt_loaded(generation, new)
+    check_guest(vm, digest, beat)
+
+
+def test_transfer_with_a_descriptor_for_the_main_channel(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    generation, new = vm.spawn_incoming()
+    vm.set_parameters(mode="cpr-transfer")
+    # Nobody listens there before the new side is built, so a socket that
+    # is connected by then goes through a server of ours.
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(vm.path("ours"))
+    listener.listen()
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(vm.path("ours"))
+    server, _ = listener.accept()
+    pass_fd(vm.qmp, client.fileno(), "main")
+    client.close()
+    listener.close()
+    old = vm.qmp
+    old.cmd("migrate", channels=[
+        {"channel-type": "main", "addr": {"transport": "socket",
+                                          "type": "fd", "str": "main"}},
+        vm.unix_channel("cpr", vm.cpr_path(generation))])
+    with server:
+        pump(server, vm.main_path(generation))
+    assert vm.wait_migrate()["status"] == "completed"
+    source = vm.proc
+    vm.adopt(generation, new)
+    source.qmp.cmd("quit")
+    assert source.wait() == 0
+    check_guest(vm, digest, beat)
+
+
+def pump(source, path):
+    """Carries what comes from source to the socket of that name."""
+    end = time.monotonic() + 20
+    with socket.socket(socket.AF_UNIX) as to:
+        while True:
+            try:
+                to.connect(path)
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert time.monotonic() < end
+                time.sleep(0.002)
+        while True:
+            data = source.recv(65536)
+            if not data:
+                return
+            to.sendall(data)
 
 
 def test_incoming_on_the_command_line(vms):
