@@ -217,7 +217,12 @@ static int create_update(struct program *p, struct err *e)
 	int r;
 
 	r = migration_create(&p->migration, p->vm, !p->opt.stopped, p->argv, e);
-	if (!r && p->opt.fault)
+	if (r)
+		return r;
+	migration_params(p->migration)->mode = p->opt.mode;
+	for (int cap = 0; cap < CAP_COUNT; cap++)
+		migration_cap_set(p->migration, (enum migration_cap)cap, p->opt.caps[cap]);
+	if (p->opt.fault)
 		r = migration_set_fault(p->migration, p->opt.fault, e);
 	if (!r && p->has_cpr)
 		r = migration_attach_cpr(p->migration, &p->cpr, &p->cpr_sock, e);

@@ -328,6 +328,56 @@ static int parse_incoming(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+/* The capability of property `x-NAME`; one whose own name begins so has no second one. */
+static const struct cap_desc *find_cap(const char *property, size_t n)
+{
+	for (const struct cap_desc *d = migration_cap_table; d->name; d++) {
+		const char *name = strncmp(d->name, "x-", 2) ? d->name : d->name + 2;
+
+		if (n > 2 && !strncmp(property, "x-", 2) && strlen(name) == n - 2 &&
+		    !strncmp(name, property + 2, n - 2))
+			return d;
+	}
+	return NULL;
+}
+
+static int global_mode(struct options *o, const char *value, struct err *e)
+{
+	for (int mode = 0; mode < MODE_COUNT; mode++) {
+		if (strcmp(migration_mode_name((enum migration_mode)mode), value))
+			continue;
+		o->mode = (enum migration_mode)mode;
+		return 0;
+	}
+	return err_set(e, EINVAL, "Parameter 'mode' does not accept value '%s'", value);
+}
+
+static int parse_global(struct options *o, const char *arg, struct err *e)
+{
+	static const char driver[] = "migration.";
+	const char *property = arg + strlen(driver), *value = strchr(arg, '=');
+	const struct cap_desc *cap;
+	bool on;
+	int r;
+
+	if (strncmp(arg, driver, strlen(driver)) || !value || value < property)
+		return err_set(e, EINVAL,
+			       "known are migration.mode=MODE and migration.x-CAPABILITY=on|off");
+	if (!strncmp(property, "mode=", 5))
+		return global_mode(o, value + 1, e);
+	cap = find_cap(property, (size_t)(value - property));
+	if (!cap)
+		return err_set(e, EINVAL, "Property '%.*s' not found", (int)(value - arg), arg);
+	r = parse_bool(value + 1, &on, e);
+	if (r)
+		return r;
+	if (cap->cap != CAP_COUNT)
+		o->caps[cap->cap] = on;
+	else if (on)
+		return err_set(e, ENOTSUP, "Capability '%s' is not supported", cap->name);
+	return 0;
+}
+
 static int parse_debug(struct options *o, const char *arg, struct err *e)
 {
 	if (strncmp(arg, "handover=", 9))
@@ -462,6 +512,8 @@ static const struct option options[] = {
 	  "enable trace events ('-PATTERN': disable), file=FILE: write them there; repeatable" },
 	{ "D", "FILE", parse_log_file, "append trace events to FILE, not to standard error" },
 	{ "msg", "timestamp=on|off", parse_msg, "the time before messages and trace events" },
+	{ "global", "migration.PROPERTY=VALUE", parse_global,
+	  "mode=MODE, or x-CAPABILITY=on|off: what the monitor would set; repeatable" },
 	{ "debug", "handover=STEP:FAULT", parse_debug, "test aid: kill, stop or fail at a step" },
 	{ "version", NULL, parse_version, "print the version" },
 	{ "help", NULL, parse_help, "print this" },

@@ -10,6 +10,7 @@
 #include "machine/layout.h"
 #include "main/objects.h"
 #include "update/channel.h"
+#include "update/params.h"
 
 enum {
 	OPTIONS_MAX_OBJECTS = 8,
@@ -56,6 +57,8 @@ struct options {
 	bool incoming;            /* any -incoming */
 	bool has_main, has_cpr;
 	struct channel main_channel, cpr_channel; /* -incoming */
+	bool caps[CAP_COUNT];                     /* -global migration.x-CAPABILITY=on */
+	enum migration_mode mode;                 /* -global migration.mode= */
 	const char *fault;                        /* -debug handover= */
 	const char *log_file;                     /* -D               */
 	const char *trace[OPTIONS_MAX_TRACE];     /* see main/trace_options.h */

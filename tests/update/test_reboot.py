@@ -401,6 +401,25 @@ def test_incoming_on_the_command_line(vms):
     check_guest(vm, digest, beat)
 
 
+def test_globals_set_what_the_monitor_would(vms):
+    vm, ram = on_file(vms)
+    state = "file:" + vm.path("vm.state")
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    vm.save(state, shared=True)
+    vm.quit()
+    generation, new = vm.spawn([
+        "-global", "migration.x-events=on",
+        "-global", "migration.x-ignore-shared=on",
+        "-global", "migration.mode=cpr-reboot", "-incoming", state])
+    new.connect(vm.qmp_path(generation), events=False)
+    assert new.qmp.cmd("query-migrate-parameters")["mode"] == "cpr-reboot"
+    caps = {c["capability"]: c["state"]
+            for c in new.qmp.cmd("query-migrate-capabilities")}
+    assert caps["events"] and caps["x-ignore-shared"]
+    vm.adopt_loaded(generation, new, ram)
+    check_guest(vm, digest, beat)
+
+
 # What goes wrong.
 
 def check_goes_on(vm, digest, error, events=None):

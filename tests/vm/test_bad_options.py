@@ -124,6 +124,17 @@ CASES = {
         GOOD + ["-incoming", '{"channel-type":"cpr","addr":{"transport":'
                 '"socket","type":"inet","host":"127.0.0.1","port":"1"}}'],
         ["must be unix"]),
+    "global_of_another_driver": (
+        GOOD + ["-global", "vga.vgamem_mb=16"], ["migration.mode=MODE"]),
+    "global_unknown_property": (
+        GOOD + ["-global", "migration.x-nono=on"],
+        ["Property 'migration.x-nono' not found"]),
+    "global_capability_not_here": (
+        GOOD + ["-global", "migration.x-multifd=on"],
+        ["Capability 'multifd' is not supported"]),
+    "global_mode_unknown": (
+        GOOD + ["-global", "migration.mode=fast"],
+        ["does not accept value 'fast'"]),
     "incoming_file_missing": (
         GOOD + ["-kernel", KERNEL, "-incoming", "file:/nonexistent/state"],
         ["Could not open '/nonexistent/state'"]),
