@@ -51,7 +51,7 @@ static const struct schema_member info_ret =
 	SCHEMA_MEMBER(NULL, SCHEMA_STRUCT, .members = &types_migration_info);
 
 /* How many reasons against an update are listed. */
-#define MAX_REASONS 16
+#define MAX_REASONS 32
 
 static bool under_way(enum migration_status s)
 {

@@ -13,6 +13,7 @@
 #include "host/process.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
+#include "update/blockers.h"
 #include "update/handover.h"
 #include "update/sections.h"
 
@@ -132,30 +133,9 @@ static bool at_work(const struct migration *m)
 	return m->step != STEP_IDLE && m->step != STEP_DONE;
 }
 
-static size_t list_blockers(const struct migration *m, enum migration_mode mode, char **out,
-			    size_t max)
-{
-	const struct ram_block *b = NULL;
-	size_t n = 0;
-
-	/* Private RAM goes into the stream where there is one. */
-	if (migration_mode_streams(mode))
-		return 0;
-	while (n < max && (b = memmap_next_block(&m->vm->mem, b))) {
-		if (ram_block_is_preserved(b))
-			continue;
-		if (asprintf(&out[n],
-			     "Memory region %s is not compatible with CPR. share=on is required "
-			     "for memory-backend objects, and aux-ram-share=on is required.",
-			     b->name) >= 0)
-			n++;
-	}
-	return n;
-}
-
 size_t migration_blockers(const struct migration *m, char **out, size_t max)
 {
-	return list_blockers(m, (enum migration_mode)m->params.mode, out, max);
+	return blockers_list(m->vm, (enum migration_mode)m->params.mode, out, max);
 }
 
 /* Which main channels a mode can use. */
@@ -173,17 +153,6 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 	if (mode == MODE_CPR_EXEC && c->transport != TRANSPORT_FILE)
 		return err_set(e, EINVAL, "Migration requires seekable transport (e.g. file)");
 	return 0;
-}
-
-static int check_blockers(const struct migration *m, enum migration_mode mode, struct err *e)
-{
-	char *reasons[1];
-
-	if (!list_blockers(m, mode, reasons, ARRAY_SIZE(reasons)))
-		return 0;
-	err_set(e, EBUSY, "%s", reasons[0]);
-	free(reasons[0]);
-	return -e->code;
 }
 
 /* In the order the field knows. */
@@ -207,7 +176,7 @@ int migration_check(const struct migration *m, enum migration_mode mode, char *c
 		return err_set(e, EBUSY, "the guest has failed; reset it first");
 	if (mode == MODE_CPR_EXEC && !command)
 		return err_set(e, EINVAL, "cpr-exec mode requires setting cpr-exec-command");
-	return check_blockers(m, mode, e);
+	return blockers_check(m->vm, mode, e);
 }
 
 int migration_begin(struct migration *m, enum migration_mode mode, char *const *command,
