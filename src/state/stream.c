@@ -324,55 +324,71 @@ static size_t checksum_section_size(void)
 	return 1 + 4 + 1 + strlen(STREAM_CHECKSUM_IDSTR) + 4 + 4 + 3 * 8 + 5;
 }
 
-/* The end is fixed: checksum section, end mark, description up to the last byte. */
-static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t n, struct err *e)
+/*
+ * The end is fixed: checksum section, end mark, description up to the last byte. The
+ * description's length stands before it, so the frame is found from the back: the only
+ * place where a mark, a length that reaches exactly to the end, and a checksum section before
+ * them fit together. *@at is where the description begins.
+ */
+static bool find_frame(const uint8_t *p, size_t n, struct checksum *sum, size_t *at)
 {
 	size_t tail = checksum_section_size() + 1 + 1 + 4;
 	size_t idlen = strlen(STREAM_CHECKSUM_IDSTR);
-	struct checksum sum;
-	struct stream_sum is;
 	struct cursor in;
-	size_t at;
 
-	/*
-	 * The description's length stands before it, so the frame is found from
-	 * the back: the only place where a mark, a length that reaches exactly to
-	 * the end, and a checksum section before them fit together.
-	 */
-	for (at = n; at >= tail; at--) {
-		const uint8_t *desc = p + at - 5;
-		const uint8_t *section = p + at - tail;
+	for (*at = n; *at >= tail; (*at)--) {
+		const uint8_t *desc = p + *at - 5;
+		const uint8_t *section = p + *at - tail;
 
 		if (desc[0] != SECTION_VMDESC || section[0] != SECTION_FULL ||
 		    section[5] != idlen || memcmp(section + 6, STREAM_CHECKSUM_IDSTR, idlen))
 			continue;
 		cursor_init(&in, desc + 1, 4);
-		if (cursor_be32(&in) != n - at)
+		if (cursor_be32(&in) != n - *at)
 			continue;
 		cursor_init(&in, section + 6 + idlen + 8, 24);
-		sum.length = cursor_be64(&in);
-		sum.xxh3 = cursor_be64(&in);
-		sum.vmdesc_xxh3 = cursor_be64(&in);
-		is = *before;
-		stream_sum_add(&is, p, at - tail);
-		if (sum.length != is.length)
-			return err_set(e, EINVAL,
-				       "the state is %llu bytes long before its checksum, it was "
-				       "written with %llu",
-				       (unsigned long long)is.length,
-				       (unsigned long long)sum.length);
-		if (sum.xxh3 != stream_sum_value(&is))
-			return err_set(e, EINVAL,
-				       "the state is damaged: its checksum does not match");
-		if (sum.vmdesc_xxh3 != stream_hash(p + at, n - at))
-			return err_set(e, EINVAL,
-				       "the state is damaged: the checksum of its description does "
-				       "not match");
-		return 0;
+		sum->length = cursor_be64(&in);
+		sum->xxh3 = cursor_be64(&in);
+		sum->vmdesc_xxh3 = cursor_be64(&in);
+		return true;
 	}
-	return err_set(
-		e, ENODATA,
-		"the state is truncated or damaged: its %zu bytes have no checksum at the end", n);
+	return false;
+}
+
+bool stream_tail_is_whole(const void *p, size_t n)
+{
+	struct checksum ignored;
+	size_t at;
+
+	return find_frame(p, n, &ignored, &at);
+}
+
+static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t n, struct err *e)
+{
+	struct checksum sum;
+	struct stream_sum is;
+	size_t at, covered;
+
+	if (!find_frame(p, n, &sum, &at))
+		return err_set(e, ENODATA,
+			       "the state is truncated or damaged: its %zu bytes have no checksum "
+			       "at the end",
+			       n);
+	covered = at - checksum_section_size() - 1 - 1 - 4;
+	is = *before;
+	stream_sum_add(&is, p, covered);
+	if (sum.length != is.length)
+		return err_set(e, EINVAL,
+			       "the state is %llu bytes long before its checksum, it was written "
+			       "with %llu",
+			       (unsigned long long)is.length, (unsigned long long)sum.length);
+	if (sum.xxh3 != stream_sum_value(&is))
+		return err_set(e, EINVAL, "the state is damaged: its checksum does not match");
+	if (sum.vmdesc_xxh3 != stream_hash(p + at, n - at))
+		return err_set(e, EINVAL,
+			       "the state is damaged: the checksum of its description does not "
+			       "match");
+	return 0;
 }
 
 int stream_take_footer(struct cursor *in, uint32_t id, const char *idstr, struct err *e)

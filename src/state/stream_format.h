@@ -4,6 +4,7 @@
 #define STATE_STREAM_FORMAT_H
 
 #define XXH_INLINE_ALL
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <xxhash.h>
@@ -91,6 +92,8 @@ int stream_take_footer(struct cursor *in, uint32_t id, const char *idstr, struct
  */
 int stream_take_tail(const struct stream_sum *before, const void *p, size_t n, struct snapshot *s,
 		     struct err *e);
+/* Whether these bytes after the pages may be all there are: how they end looks so. */
+bool stream_tail_is_whole(const void *p, size_t n);
 /* Nothing is loaded or listed yet. */
 void stream_reset(struct snapshot *s);
 struct snapshot_ram *stream_find_ram(const struct snapshot *s, const char *name);

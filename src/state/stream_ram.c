@@ -26,8 +26,8 @@ enum {
 	ARENA_BYTES = 64 << 10,   /* headers in one writev                    */
 	MAX_HEADER = 8 + 1 + 255, /* flags and offset, name of the block      */
 	WINDOW_BYTES = 1 << 20,   /* what is read at once                     */
+	MIN_HEAD = 64,            /* no header with its list of blocks is shorter */
 	MAX_HEAD = 64 << 10,      /* up to the list of RAM blocks             */
-	TAIL_CHUNK = 64 << 10,
 };
 
 struct writer {
@@ -285,17 +285,24 @@ static uint64_t be64(const uint8_t *p)
 	return cursor_be64(&c);
 }
 
+/* A peer need not close its end after a short stream, so no more is waited for than needed. */
 static int read_head(struct reader *r, struct snapshot *s, struct err *e)
 {
 	struct cursor in;
-	int ret = fill(r, MAX_HEAD, e);
+	int ret;
 
-	if (ret)
-		return ret;
-	cursor_init(&in, r->window + r->from, MIN(r->to - r->from, (size_t)MAX_HEAD));
-	ret = stream_take_header(&in, s, e);
-	if (!ret)
-		ret = stream_take_ram_list(&in, s, e);
+	for (size_t need = MIN_HEAD;; need *= 2) {
+		ret = fill(r, need, e);
+		if (ret)
+			return ret;
+		stream_reset(s);
+		cursor_init(&in, r->window + r->from, MIN(r->to - r->from, (size_t)MAX_HEAD));
+		ret = stream_take_header(&in, s, e);
+		if (!ret)
+			ret = stream_take_ram_list(&in, s, e);
+		if (!ret || !in.failed || r->at_end || need >= MAX_HEAD)
+			break;
+	}
 	if (ret)
 		return ret;
 	stream_sum_add(&r->sum, r->window + r->from, cursor_pos(&in));
@@ -444,8 +451,8 @@ static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
 	AUTO_BUF tail = { 0 };
 	int ret;
 
-	for (;;) {
-		ret = fill(r, TAIL_CHUNK, e);
+	do {
+		ret = fill(r, 1, e);
 		if (ret)
 			return ret;
 		if (r->from == r->to)
@@ -455,7 +462,7 @@ static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
 		if (tail.failed || tail.len > STREAM_MAX_BYTES)
 			return err_set(e, EFBIG,
 				       "the state of the devices is longer than any machine's");
-	}
+	} while (!stream_tail_is_whole(tail.data, tail.len));
 	return stream_take_tail(&r->sum, tail.data, tail.len, s, e);
 }
 

@@ -182,6 +182,30 @@ static void memory_and_state_come_back_as_they_were(void **state)
 	}
 }
 
+/* What comes behind it stays with the source, which may not end at all. */
+static void reading_stops_where_the_stream_ends(void **state)
+{
+	struct machine from, to;
+	struct stream_progress p;
+	struct err e;
+	size_t n;
+
+	(void)state;
+	make(&from);
+	make(&to);
+	dirty(&from);
+	assert_int_equal(write_out(&from, &p, &e), 0);
+	n = from.out.len;
+	buf_put(&from.out, "more", 4);
+	to.piece = 1;
+	if (read_in(&to, from.out.data, from.out.len, &e))
+		fail_msg("%s", e.msg);
+	assert_int_equal(to.in_left, from.out.len - n);
+	assert_same(&from, &to);
+	unmake(&from);
+	unmake(&to);
+}
+
 static void without_pages_it_is_the_stream_of_device_state(void **state)
 {
 	struct machine m;
@@ -375,6 +399,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_and_state_come_back_as_they_were),
+		cmocka_unit_test(reading_stops_where_the_stream_ends),
 		cmocka_unit_test(without_pages_it_is_the_stream_of_device_state),
 		cmocka_unit_test(memory_never_touched_is_not_looked_at),
 		cmocka_unit_test(a_sink_that_fails_ends_the_writing),
