@@ -184,6 +184,13 @@ static void create_editor(struct hmp *h, struct chardev *chr)
 		log_warn("the monitor is without line editing: %s", e.msg);
 }
 
+static void resume_input(void *opaque)
+{
+	struct hmp *h = opaque;
+
+	session_resume(&h->session);
+}
+
 struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
 {
 	struct hmp *h = calloc(1, sizeof(*h));
@@ -191,6 +198,7 @@ struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
 	if (!h)
 		return NULL;
 	h->ctl = ctl;
+	loop_work_init(&h->resume, resume_input, h);
 	list_init(&h->link);
 	if (chardev_is_tty(chr))
 		create_editor(h, chr);
@@ -201,6 +209,8 @@ struct hmp *hmp_create(struct ctl *ctl, struct chardev *chr)
 void hmp_destroy(struct hmp *h)
 {
 	list_del(&h->link);
+	if (h->resume.queued)
+		loop_work_cancel(h->ctl->config.vm->loop, &h->resume);
 	session_stop(&h->session);
 	line_edit_destroy(h->edit);
 	free(h);
@@ -223,5 +233,6 @@ void hmp_migration_status(struct hmp *h, enum migration_status status)
 		put_text(h, "\r\n");
 	}
 	put_prompt(h);
-	session_resume(&h->session);
+	/* Not from here, in the middle of an update's last step. */
+	loop_post(h->ctl->config.vm->loop, &h->resume);
 }

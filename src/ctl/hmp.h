@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "ctl/lineedit.h"
 #include "ctl/session.h"
+#include "host/loop.h"
 #include "update/migration.h"
 
 #define HMP_MAX_LINE 4096
@@ -23,9 +24,10 @@ struct hmp {
 	struct line_edit *edit; /* on a terminal; NULL: plain lines */
 	char line[HMP_MAX_LINE];
 	size_t len;
-	bool too_long; /* the line; its rest is dropped                       */
-	bool after_cr; /* a newline now belongs to the carriage return before */
-	bool waiting;  /* `migrate` without -d: until the update has ended    */
+	bool too_long;           /* the line; its rest is dropped                       */
+	bool after_cr;           /* a newline now belongs to the carriage return before */
+	bool waiting;            /* `migrate` without -d: until the update has ended    */
+	struct loop_work resume; /* input that came meanwhile, once it has          */
 };
 
 /* Starts a session on @chr; the caller owns the result. NULL without memory. */

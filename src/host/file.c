@@ -81,28 +81,40 @@ int file_read_at(int fd, const char *path, uint64_t offset, void *p, size_t n, s
 	return 0;
 }
 
-int file_create(const char *path, uint64_t offset, struct err *e)
+int file_create(const char *path, bool *created, struct err *e)
 {
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	struct stat st;
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int flags;
 
+	*created = fd >= 0;
+	if (fd < 0)
+		fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set_errno(e, "Could not create '%s'", path);
+	flags = fcntl(fd, F_GETFL);
+	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+	return take_fd(&fd);
+}
+
+int file_begin(int fd, const char *path, uint64_t offset, struct err *e)
+{
+	struct stat st;
+
 	if (fstat(fd, &st) < 0)
 		return err_set_errno(e, "cannot examine '%s'", path);
 	if (S_ISREG(st.st_mode) && ftruncate(fd, (off_t)offset) < 0)
 		return err_set_errno(e, "cannot truncate '%s'", path);
-	return take_fd(&fd);
+	return 0;
 }
 
-void file_discard(int fd, const char *path, uint64_t offset)
+void file_discard(int fd, const char *path, uint64_t offset, bool created)
 {
 	struct stat st, at;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return;
 	/* The name may be another file's by now. */
-	if (!offset && !stat(path, &at) && at.st_dev == st.st_dev && at.st_ino == st.st_ino)
+	if (created && !stat(path, &at) && at.st_dev == st.st_dev && at.st_ino == st.st_ino)
 		unlink(path);
 	else if (ftruncate(fd, (off_t)offset))
 		return;

@@ -3,6 +3,7 @@
 #ifndef HOST_FILE_H
 #define HOST_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,16 +25,18 @@ int file_size(int fd, const char *path, uint64_t *size, struct err *e);
 int file_read_at(int fd, const char *path, uint64_t offset, void *p, size_t n, struct err *e);
 
 /*
- * Opens @path for writing a state at @offset: created with mode 0600 if missing,
- * cut off at @offset, what is before it kept. Returns the descriptor.
+ * Opens @path for writing a state, created with mode 0600 if missing, which *@created says.
+ * What is there is kept until file_begin(). Never waits: a FIFO without a reader is an
+ * error. Returns the descriptor.
  */
-int file_create(const char *path, uint64_t offset, struct err *e);
-
+int file_create(const char *path, bool *created, struct err *e);
+/* Cuts the file off at @offset, where the state is to begin. No matter for what is no file. */
+int file_begin(int fd, const char *path, uint64_t offset, struct err *e);
 /*
- * Undoes that after a failure: cuts the file off at @offset, or removes it if nothing was
- * before. What is no regular file is left alone.
+ * Undoes file_begin() after a failure: cuts the file off again, or removes it if it was
+ * @created here.
  */
-void file_discard(int fd, const char *path, uint64_t offset);
+void file_discard(int fd, const char *path, uint64_t offset, bool created);
 
 /*
  * Opens @path for lines to be appended, close-on-exec: a log. Made if missing, what is there

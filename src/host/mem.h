@@ -74,6 +74,10 @@ int mem_discard(void *p, uint64_t size, struct err *e);
 int mem_lock(int fd, uint64_t offset, uint64_t size, struct err *e);
 void mem_unlock(int fd, uint64_t offset, uint64_t size);
 
+/* A mark that a machine has had the file: its time of modification, ns, and setting that to now. */
+uint64_t mem_stamp(int fd);
+void mem_touch(int fd);
+
 /*
  * The first byte at or after @offset of the @size bytes of @fd that was ever written, and
  * in *@end where that run of bytes ends; @size if there is none. Looks at no page.

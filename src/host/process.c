@@ -137,7 +137,6 @@ struct holder {
 	uint32_t end;
 	long parent;
 	bool ready; /* atomic: the descriptors are closed */
-	bool over;  /* atomic: the child shall end        */
 };
 
 __attribute__((no_sanitize("thread", "address", "undefined"))) static int hold(void *arg)
@@ -152,7 +151,6 @@ __attribute__((no_sanitize("thread", "address", "undefined"))) static int hold(v
 	__atomic_store_n(&h->ready, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < HOLDER_POLLS; i++) {
 		if (__atomic_load_n(h->word, __ATOMIC_ACQUIRE) == h->end ||
-		    __atomic_load_n(&h->over, __ATOMIC_ACQUIRE) ||
 		    raw_call(SYS_getppid, 0, 0, 0) != h->parent)
 			break;
 		raw_call(SYS_nanosleep, (long)&pause, 0, 0);
@@ -192,9 +190,12 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct hol
 	return pid;
 }
 
-void process_end_hold(struct holder *holder)
+void process_end_hold(pid_t pid, struct holder *holder)
 {
-	__atomic_store_n(&holder->over, true, __ATOMIC_RELEASE);
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	free(holder);
 }
 
 bool process_reap(pid_t pid)
@@ -221,6 +222,16 @@ int process_open_pidfd(pid_t pid, struct err *e)
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	return fd < 0 ? err_set_errno(e, "cannot watch process %d", pid) : fd;
+}
+
+void process_remove_pidfile(const char *path)
+{
+	AUTO_CLOSE int f = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char text[24] = "", ours[24];
+
+	snprintf(ours, sizeof(ours), "%d\n", getpid());
+	if (f >= 0 && read(f, text, sizeof(text) - 1) > 0 && !strcmp(text, ours))
+		unlink(path);
 }
 
 int process_write_pidfile(const char *path, struct err *e)
@@ -253,6 +264,8 @@ int process_block_signals(int *fd, struct err *e)
 	int f;
 
 	signal(SIGPIPE, SIG_IGN);
+	/* Ignored, as some who start us leave it, the ends of our children would be lost. */
+	signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

@@ -34,13 +34,13 @@ int process_dup_fd(int fd, struct err *e);
  * process_exec(), so that exec does not wait until they are torn down: the time
  * that takes grows with RAM. Returns once the child has let go of all other
  * descriptors. It ends by itself when *@word, in shared memory, becomes @end, when this
- * process dies, after ten seconds, or by process_end_hold(). Returns its process id;
- * process_reap() takes it off. *@holder is for the caller to free after that, should
- * this program still run then.
+ * process dies, or after ten seconds. Returns its process id; process_reap() takes it
+ * off. If this program goes on after all, process_end_hold() ends it, before @word goes
+ * away, and frees *@holder.
  */
 pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct holder **holder,
 			  struct err *e);
-void process_end_hold(struct holder *holder);
+void process_end_hold(pid_t pid, struct holder *holder);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);
 
@@ -53,6 +53,8 @@ int process_check_fd(int fd, struct err *e);
 /* A descriptor that becomes readable when process @pid ends. */
 int process_open_pidfd(pid_t pid, struct err *e);
 
+/* Removes @path if it holds our process id: another process may have written its own since. */
+void process_remove_pidfile(const char *path);
 /* Writes our process id to @path, replacing what is there. */
 int process_write_pidfile(const char *path, struct err *e);
 

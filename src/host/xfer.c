@@ -153,7 +153,10 @@ static int spawn(char *const *argv, int child_end, int standard, pid_t *pid)
 	posix_spawn_file_actions_adddup2(&actions, child_end, standard);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &defaults);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	/* A group of its own, to be ended with what it has started. */
+	posix_spawnattr_setpgroup(&attr, 0);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						POSIX_SPAWN_SETPGROUP);
 	r = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
@@ -181,15 +184,18 @@ int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e)
 {
 	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int status = 0, r = 0;
+	pid_t done;
 
 	if (pidfd >= 0)
 		r = wait_ready(pidfd, POLLIN, cancel_fd, what, e);
 	if (r)
-		kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		kill(-pid, SIGKILL);
+	while ((done = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
 		;
 	if (r)
 		return r;
+	if (done < 0)
+		return err_set_errno(e, "the end of %s is not known", what);
 	if (WIFSIGNALED(status))
 		return err_set(e, EPIPE, "%s was ended by signal %d", what, WTERMSIG(status));
 	if (WEXITSTATUS(status))

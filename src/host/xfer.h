@@ -37,11 +37,11 @@ void xfer_end(int fd);
 /*
  * Runs the program @argv[0] (searched in PATH) with its standard input (@to_child) or output
  * connected to *@fd, which the caller owns; no other descriptor of ours but standard ones
- * is open in it. Returns the process id, to be given to xfer_wait_child() once.
+ * is open in it. It leads a process group of its own. Returns the process id, to be given to xfer_wait_child() once.
  */
 pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e);
 /*
- * Waits until the child has ended, or after a cancel kills it; fails unless it ended with
+ * Waits until the child has ended, or after a cancel kills it and its group; fails unless it ended with
  * status 0. @what names it.
  */
 int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e);

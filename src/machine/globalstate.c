@@ -19,11 +19,16 @@ static const struct vs_field global_state_fields[] = {
 static int check_global_state(const void *state, struct err *e)
 {
 	const struct global_state *g = state;
-	enum runstate ignored;
+	enum runstate s;
 
 	if (g->runstate[g->size - 1] || strlen((const char *)g->runstate) != g->size - 1 ||
-	    !runstate_parse((const char *)g->runstate, &ignored))
+	    !runstate_parse((const char *)g->runstate, &s))
 		return err_set(e, EINVAL, "the state names a run state that is unknown here");
+	/* These are never saved: a guest could not leave them again. */
+	if (s == RUNSTATE_INMIGRATE || s == RUNSTATE_FINISH_MIGRATE || s == RUNSTATE_POSTMIGRATE)
+		return err_set(e, EINVAL,
+			       "the state names run state '%s', which no guest is saved in",
+			       runstate_name(s));
 	return 0;
 }
 

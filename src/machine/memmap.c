@@ -163,6 +163,26 @@ void memmap_unlock(const struct memmap *m)
 			mem_unlock(b->fd, b->options.offset, b->size);
 }
 
+void memmap_touch(const struct memmap *m)
+{
+	const struct ram_block *b = NULL;
+
+	while ((b = memmap_next_block(m, b)))
+		if (has_lock(b))
+			mem_touch(b->fd);
+}
+
+uint64_t memmap_stamp(const struct memmap *m)
+{
+	const struct ram_block *b = NULL;
+	uint64_t stamp = 0;
+
+	while ((b = memmap_next_block(m, b)))
+		if (has_lock(b))
+			stamp = stamp * 31 + mem_stamp(b->fd);
+	return stamp;
+}
+
 void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)
 {
 	for (unsigned int i = 0; i < m->nr_ranges; i++) {

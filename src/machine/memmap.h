@@ -71,6 +71,13 @@ int memmap_lock(const struct memmap *m, struct err *e);
 void memmap_unlock(const struct memmap *m);
 
 /*
+ * Marks these files as had by this machine, which holds the lock and is about to run; and a
+ * number that changes when another one does so.
+ */
+void memmap_touch(const struct memmap *m);
+uint64_t memmap_stamp(const struct memmap *m);
+
+/*
  * The host address of [gpa, gpa + len), or NULL unless all of it is RAM in one
  * range. Valid as long as the machine. The guest may change the bytes any time:
  * copy once, then check, then use.

@@ -278,8 +278,10 @@ static int start(struct program *p, struct err *e)
 	if (p->opt.incoming || p->has_cpr)
 		return start_incoming(p, e);
 	r = memmap_lock(&p->vm->mem, e);
-	if (!r)
-		r = vm_reset(p->vm, e);
+	if (r)
+		return r;
+	memmap_touch(&p->vm->mem);
+	r = vm_reset(p->vm, e);
 	if (r)
 		return r;
 	if (p->opt.pidfile) {
@@ -342,7 +344,7 @@ static void take_apart(struct program *p)
 {
 	/* A guest that is ours ends here; one that moved on keeps its file. */
 	if (p->opt.pidfile && p->vm && !p->vm->foreign)
-		unlink(p->opt.pidfile);
+		process_remove_pidfile(p->opt.pidfile);
 	ctl_destroy(p->ctl);
 	if (p->vm)
 		loop_fd_del(p->vm->loop, &p->signals);

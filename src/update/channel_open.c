@@ -37,7 +37,6 @@ int channel_connect(const struct channel *c, int given, struct err *e)
 
 	switch (c->transport) {
 	case TRANSPORT_UNIX:
-		return c->abstract ? connect_by_dial(c, e) : sock_connect_unix(c->path, e);
 	case TRANSPORT_INET:
 		return connect_by_dial(c, e);
 	case TRANSPORT_FD:

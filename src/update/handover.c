@@ -9,6 +9,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/file.h"
 #include "host/process.h"
 #include "machine/vm.h"
 #include "update/handover.h"
@@ -102,6 +103,14 @@ void handover_reap_holder(void *opaque)
 	}
 }
 
+void handover_discard_file(struct migration *m)
+{
+	if (m->main_fd >= 0 && (m->main_created || m->main_begun))
+		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset,
+			     m->main_created);
+	m->main_created = m->main_begun = false;
+}
+
 struct owner_times *handover_times(struct migration *m)
 {
 	return m->owner.page ? owner_times(&m->owner) : &m->times;
@@ -193,9 +202,11 @@ void handover_fail(struct migration *m, const struct err *e)
 		log_error("the guest was taken over by process %d, but: %s", m->peer_pid, e->msg);
 		give_away(m);
 	}
+	/* Before the page with its word goes. */
 	if (m->holder_child)
-		process_end_hold(m->holder_child);
-	watch_holder(m);
+		process_end_hold((pid_t)owner_times(&m->owner)->holder, TAKE_PTR(m->holder_child));
+	else
+		watch_holder(m);
 	m->step = STEP_IDLE;
 	vm_set_busy(m->vm, false);
 	if (m->incoming)

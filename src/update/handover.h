@@ -73,6 +73,7 @@ enum {
 	STEP_WAIT = 1
 };
 
+struct ram_sample;
 struct streaming; /* streaming.c: the thread that moves state and RAM */
 
 struct migration {
@@ -85,8 +86,7 @@ struct migration {
 
 	/* The attempt under way, or the last one. */
 	enum migration_mode mode;
-	char *const *command;    /* exec: what is executed; a parameter's, or @own_command */
-	char **own_command;      /* owned; NULL: none                                  */
+	char **command;          /* exec: what is executed; owned, NULL: none yet      */
 	bool ignore_shared;      /* with a stream: what can be found again stays in place */
 	bool adopt_capabilities; /* new: ignore_shared is what the stream says       */
 	bool quit_when_saved;    /* old: the process ends after the save                */
@@ -102,6 +102,8 @@ struct migration {
 	int cpr_sock;              /* CPR channel, connected                           */
 	int given_fd;              /* main channel of a descriptor: ours, until it is opened */
 	int main_fd;               /* main channel: listening, connected, or the file  */
+	bool main_created;         /* the main channel's file was made by this attempt    */
+	bool main_begun;           /* and is not complete: cut off at its offset           */
 	int state_memfd;           /* exec: the CPR state for the next image           */
 	int program_fd;            /* exec: the program this image runs */
 	char *const *argv;         /* [c] the command line, for coming back; not owned */
@@ -119,8 +121,13 @@ struct migration {
 	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
 	void *exec_hook_opaque;
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
-	bool let_go;     /* old: saved with RAM in place, which another may take by now */
-	bool given_away; /* old: the guest is another process's              */
+	bool let_go; /* old: saved with RAM in place, which another may take by now */
+	struct ram_sample *let_go_sample; /* what that RAM held; owned                  */
+	uint64_t let_go_stamp; /* of its files, see memmap_stamp()                      */
+	bool ram_by_cpr;       /* new: RAM came by its descriptors, and is a running guest's */
+	bool claim_overdue;    /* old: the new side has the guest and was given more time    */
+	uint64_t stop_ns;      /* old: begin of the pause, where the peer cannot change it   */
+	bool given_away;       /* old: the guest is another process's              */
 	pid_t peer_pid;
 	struct loop_fd cpr_watch;
 	struct loop_fd main_watch;
@@ -171,8 +178,12 @@ void handover_reap_holder(void *opaque);
  */
 int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e);
-int migration_begin(struct migration *m, enum migration_mode mode, char *const *command,
+int migration_begin(struct migration *m, enum migration_mode mode,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e);
+
+/* Copies @argv as the command of the next exec, with @program, if not NULL, for its first word. */
+int migration_set_command(struct migration *m, char *const *argv, const char *program,
+			  struct err *e);
 
 /* Tells main/ that the image is about to be replaced, or that this failed. */
 void migration_notify_exec(struct migration *m, bool leaving);
@@ -218,6 +229,9 @@ void streaming_let_go(struct migration *m);
 int streaming_take_back(struct migration *m, struct err *e);
 /* What went through, for query-migrate. */
 void streaming_info(const struct migration *m, struct migration_info *out);
+
+/* Nothing is left of a state that was not written to its end; what was there before, is. */
+void handover_discard_file(struct migration *m);
 
 /* The times of the pause, shared with the other side if there is one at the same time. */
 struct owner_times *handover_times(struct migration *m);

@@ -20,6 +20,7 @@
 #include "machine/globalstate.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
+#include "update/bytes_json.h"
 #include "update/channel_open.h"
 #include "update/handover.h"
 
@@ -154,6 +155,7 @@ int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock
 		return r;
 	take_fd(&fd);
 	m->incoming = true;
+	m->ram_by_cpr = true;
 	m->mode = (enum migration_mode)state->mode;
 	m->peer_pid = state->pid;
 	m->cpr = *state;
@@ -163,16 +165,29 @@ int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock
 }
 
 /* Exec's last resort reads what the old image wrote of itself. */
-static json_t *fallback_argv(const struct cpr_state *state)
+static void free_argv(char **argv)
+{
+	for (char **a = argv; a && *a; a++)
+		free(*a);
+	free(argv);
+}
+
+static char **fallback_argv(const struct cpr_state *state)
 {
 	json_t *config = json_loads(state->config, 0, NULL);
-	json_t *argv = json_incref(json_object_get(config, "argv"));
+	json_t *list = json_object_get(config, "argv");
+	size_t n = json_array_size(list);
+	char **argv = n ? calloc(n + 1, sizeof(*argv)) : NULL;
 
+	for (size_t i = 0; argv && i < n; i++) {
+		argv[i] = bytes_from_json(json_array_get(list, i));
+		if (argv[i])
+			continue;
+		free_argv(argv);
+		argv = NULL;
+	}
 	json_decref(config);
-	if (json_is_array(argv) && json_array_size(argv))
-		return argv;
-	json_decref(argv);
-	return NULL;
+	return argv;
 }
 
 /* The environment and the descriptors the old image finds its guest by. */
@@ -192,20 +207,16 @@ static int prepare_fallback(const struct cpr_state *state, const char *why, stru
 int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e)
 {
 	int program = cpr_state_find_fd(state, PROGRAM_FD_NAME, 0), r;
-	json_t *list = fallback_argv(state);
-	size_t n = json_array_size(list);
-	AUTO_FREE char **argv = calloc(n + 1, sizeof(*argv));
+	char **argv = fallback_argv(state);
 
-	if (!list || !argv || program < 0) {
-		json_decref(list);
+	if (!argv || program < 0) {
+		free_argv(argv);
 		return err_set(e, ENOENT, "the old image did not say how to go back to it");
 	}
-	for (size_t i = 0; i < n; i++)
-		argv[i] = (char *)json_string_value(json_array_get(list, i));
 	r = prepare_fallback(state, why, e);
 	if (!r)
 		r = process_exec_fd(program, argv, e);
-	json_decref(list);
+	free_argv(argv);
 	return r;
 }
 
@@ -218,6 +229,7 @@ bool migration_came_back(struct migration *m, struct channel *main_channel)
 {
 	const char *why = getenv(EXEC_FALLBACK_NAME);
 	struct err ignored;
+	AUTO_FREE char *file = NULL;
 	json_t *config;
 	bool ok;
 
@@ -228,8 +240,11 @@ bool migration_came_back(struct migration *m, struct channel *main_channel)
 	unsetenv(EXEC_FALLBACK_NAME);
 	log_error("%s; it goes on in the old one", m->fallback_reason);
 	config = json_loads(m->cpr.config ? m->cpr.config : "", 0, NULL);
-	why = json_string_value(json_object_get(config, "state"));
-	ok = why && !channel_parse_uri(why, main_channel, &ignored);
+	file = bytes_from_json(json_object_get(config, "state"));
+	ok = file && !channel_set_file(main_channel, file, &ignored);
+	if (ok)
+		main_channel->offset =
+			(uint64_t)json_integer_value(json_object_get(config, "state-offset"));
 	json_decref(config);
 	return ok;
 }
@@ -359,6 +374,11 @@ static int check_incoming(const struct migration *m, enum migration_mode mode,
 		return err_set(e, EINVAL, "'-incoming' was not specified on the command line");
 	if (m->step != STEP_IDLE)
 		return err_set(e, EBUSY, "The incoming migration has already been started");
+	/* Its memory is that of a guest which runs, or may run, elsewhere. */
+	if (m->ram_by_cpr && !m->owner.page)
+		return err_set(e, EPERM,
+			       "the update that this process was started for has failed; a new "
+			       "attempt needs a new process");
 	if (!m->owner.page && !migration_mode_streams(mode))
 		return err_set(
 			e, EINVAL,
@@ -446,6 +466,19 @@ void migration_incoming_defer(struct migration *m)
 	log_warn("the old side was not told that this side waits: %s", e.msg);
 }
 
+/* An older state of this very guest would be undamaged, and wrong. */
+static int check_offered(struct migration *m, struct err *e)
+{
+	const struct owner_state *s = owner_state(&m->owner);
+
+	if (s->length == m->stream.len && s->xxh3 == stream_hash(m->stream.data, m->stream.len))
+		return 0;
+	return err_set(e, ESTALE,
+		       "'%s' does not hold the state that was saved when this image was "
+		       "started",
+		       m->main_channel.file);
+}
+
 static int read_state_file(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -483,6 +516,8 @@ int incoming_receive(struct migration *m, struct err *e)
 	if (m->mode == MODE_CPR_EXEC) {
 		migration_set_status(m, MIGRATION_ACTIVE);
 		r = read_state_file(m, e);
+		if (!r)
+			r = check_offered(m, e);
 		handover_times(m)->received = clock_boottime_ns();
 		return r;
 	}
@@ -551,7 +586,10 @@ int incoming_run(struct migration *m, struct err *e)
 	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
 
+	if (migration_mode_streams(m->mode))
+		memmap_touch(&vm->mem);
 	vm->foreign = false;
+	m->ram_by_cpr = false;
 	t->entered = clock_boottime_ns();
 	if (runstate_is_live(m->saved_runstate) && m->autostart) {
 		vm_start(vm);

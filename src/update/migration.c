@@ -14,6 +14,7 @@
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/blockers.h"
+#include "update/bytes_json.h"
 #include "update/handover.h"
 #include "update/sections.h"
 
@@ -63,6 +64,13 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 	return 0;
 }
 
+static void free_command(struct migration *m)
+{
+	for (char **a = m->command; a && *a; a++)
+		free(*a);
+	free(TAKE_PTR(m->command));
+}
+
 void migration_destroy(struct migration *m)
 {
 	if (!m)
@@ -70,7 +78,8 @@ void migration_destroy(struct migration *m)
 	handover_release(m);
 	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);
-	free(m->own_command);
+	free_command(m);
+	free(m->let_go_sample);
 	free(m);
 }
 
@@ -179,11 +188,28 @@ int migration_check(const struct migration *m, enum migration_mode mode, char *c
 	return blockers_check(m->vm, mode, e);
 }
 
-int migration_begin(struct migration *m, enum migration_mode mode, char *const *command,
+int migration_set_command(struct migration *m, char *const *argv, const char *program,
+			  struct err *e)
+{
+	size_t n = 0;
+
+	while (argv[n])
+		n++;
+	free_command(m);
+	m->command = calloc(n + 1, sizeof(*m->command));
+	for (size_t i = 0; m->command && i < n; i++) {
+		m->command[i] = strdup(i == 0 && program ? program : argv[i]);
+		if (!m->command[i])
+			free_command(m);
+	}
+	return m->command ? 0 : err_set(e, ENOMEM, "no memory for a command line");
+}
+
+int migration_begin(struct migration *m, enum migration_mode mode,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
 	m->mode = mode;
-	m->command = command;
+	m->cancelled = false;
 	m->incoming = false;
 	m->main_channel = *main_channel;
 	m->cpr_channel = cpr ? *cpr : (struct channel){ 0 };
@@ -207,18 +233,22 @@ int migration_start(struct migration *m, const struct channel *main_channel,
 	char *const *command = m->params.cpr_exec_command;
 	int r = migration_check(m, mode, command, main_channel, cpr, e);
 
+	if (!r && mode == MODE_CPR_EXEC)
+		r = migration_set_command(m, command, NULL, e);
 	if (r)
 		return r;
 	m->ignore_shared = m->caps[CAP_IGNORE_SHARED];
 	m->quit_when_saved = m->wait_for_load = false;
-	return migration_begin(m, mode, command, main_channel, cpr, e);
+	return migration_begin(m, mode, main_channel, cpr, e);
 }
 
 void migration_cancel(struct migration *m)
 {
 	struct err e;
 
-	if (!at_work(m) || m->incoming)
+	if (!at_work(m) || m->step == STEP_EXEC)
+		return;
+	if (m->incoming && !migration_mode_streams(m->mode))
 		return;
 	/* The new side has the guest; only its answer is missing. */
 	if (m->owner.page && owner_get(&m->owner) == OWNER_NEW)
@@ -288,6 +318,9 @@ int migration_cont(struct migration *m, struct err *e)
 	default:
 		break;
 	}
+	/* Stopped by an update, and only that may start it again. */
+	if (at_work(m) && m->entered & 1u << STEP_STOP)
+		return err_set(e, EBUSY, "Migration is not finalized yet");
 	r = streaming_take_back(m, e);
 	if (r)
 		return r;
@@ -371,18 +404,19 @@ char *machine_config_text(const struct migration *m)
 	json_t *j = json_pack("{s:s, s:i, s:o, s:o, s:o}", "machine", LAYOUT_MACHINE_TYPE, "vcpus",
 			      (int)vm->nr_vcpus, "ram", list_blocks(vm), "sections",
 			      sections_list(&m->snap), "versions", sections_versions(&m->snap));
-	char *text, uri[4200];
+	char *text;
 
 	if (j && m->mode == MODE_CPR_EXEC) {
 		json_t *argv = json_array();
 
 		for (char *const *a = m->argv; *a; a++)
-			json_array_append_new(argv, json_string(*a));
+			json_array_append_new(argv, bytes_to_json(*a));
 		json_object_set_new(j, "argv", argv);
 		if (m->wait_for_load)
 			json_object_set_new(j, "wait", json_true());
-		json_object_set_new(j, "state",
-				    json_string(channel_text(&m->main_channel, uri, sizeof(uri))));
+		json_object_set_new(j, "state", bytes_to_json(m->main_channel.file));
+		json_object_set_new(j, "state-offset",
+				    json_integer((json_int_t)m->main_channel.offset));
 	}
 	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	json_decref(j);

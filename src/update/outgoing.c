@@ -18,6 +18,9 @@
 #include "update/channel_open.h"
 #include "update/handover.h"
 
+/* For the answer of a new side that has the guest already. */
+#define CLAIM_GRACE_NS UINT64_C(10000000000)
+
 static uint64_t soon(void)
 {
 	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
@@ -183,9 +186,15 @@ static void on_deadline(void *opaque)
 	struct err e;
 
 	/* It has the guest, only its answer is late: nothing to roll back. */
-	if (m->step == STEP_OFFER && owner_get(&m->owner) == OWNER_NEW)
+	if (m->step == STEP_OFFER && owner_get(&m->owner) == OWNER_NEW && !m->claim_overdue) {
+		m->claim_overdue = true;
+		loop_timer_set(m->vm->loop, &m->deadline, clock_boottime_ns() + CLAIM_GRACE_NS);
 		return;
-	if (m->step == STEP_OFFER)
+	}
+	if (m->step == STEP_OFFER && owner_get(&m->owner) == OWNER_NEW)
+		err_set(&e, ETIMEDOUT, "the new side (process %d) does not say that it runs it",
+			m->peer_pid);
+	else if (m->step == STEP_OFFER)
 		err_set(&e, ETIMEDOUT,
 			"the new side did not take the guest over within the downtime limit of "
 			"%llu ms",
@@ -240,7 +249,7 @@ int outgoing_link(struct migration *m, struct err *e)
 
 	if (migration_mode_streams(m->mode))
 		return streaming_open(m, e);
-	r = m->main_fd = c->transport == TRANSPORT_FILE ? file_create(c->file, c->offset, e)
+	r = m->main_fd = c->transport == TRANSPORT_FILE ? file_create(c->file, &m->main_created, e)
 							: channel_connect(c, m->given_fd, e);
 	channel_trace_outgoing(c, m, r, e);
 	if (r < 0)
@@ -257,8 +266,8 @@ void outgoing_undo_link(struct migration *m)
 {
 	if (migration_mode_streams(m->mode))
 		streaming_undo(m);
-	else if (m->mode == MODE_CPR_EXEC && m->main_fd >= 0)
-		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset);
+	else
+		handover_discard_file(m);
 }
 
 int outgoing_stop(struct migration *m, struct err *e)
@@ -266,7 +275,8 @@ int outgoing_stop(struct migration *m, struct err *e)
 	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
 
-	t->stop = m->setup_ns = clock_boottime_ns();
+	t->stop = m->stop_ns = m->setup_ns = clock_boottime_ns();
+	m->claim_overdue = false;
 	trace_vmstate_downtime_checkpoint("src-downtime-start");
 	m->saved_runstate = vm->runstate;
 	vm_set_busy(vm, true);
@@ -315,7 +325,7 @@ int outgoing_save(struct migration *m, struct err *e)
 
 int outgoing_offer(struct migration *m, struct err *e)
 {
-	uint64_t deadline = handover_times(m)->stop + m->params.downtime_limit * 1000000;
+	uint64_t deadline = m->stop_ns + m->params.downtime_limit * 1000000;
 	AUTO_BUF offer = { 0 };
 	int r;
 
@@ -356,7 +366,10 @@ int outgoing_exec(struct migration *m, struct err *e)
 	char number[16];
 	int r;
 
-	r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
+	m->main_begun = true;
+	r = file_begin(m->main_fd, c->file, c->offset, e);
+	if (!r)
+		r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
 	if (!r)
 		r = keep_fds(m, true, e);
 	if (r)
@@ -364,6 +377,10 @@ int outgoing_exec(struct migration *m, struct err *e)
 	snprintf(number, sizeof(number), "%d", m->state_memfd);
 	if (setenv(EXEC_STATE_NAME, number, 1))
 		return err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
+	*owner_state(&m->owner) = (struct owner_state){
+		.length = m->stream.len,
+		.xxh3 = stream_hash(m->stream.data, m->stream.len),
+	};
 	if (!owner_offer(&m->owner))
 		return err_set(e, EPROTO, "the owner word was changed by somebody else");
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);

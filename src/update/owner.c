@@ -16,6 +16,7 @@ struct owner_page {
 	uint32_t magic;
 	uint32_t word;
 	struct owner_times times;
+	struct owner_state state;
 };
 
 int owner_create(struct owner *o, struct err *e)
@@ -98,6 +99,11 @@ bool owner_claim(struct owner *o)
 enum owner_side owner_get(const struct owner *o)
 {
 	return (enum owner_side)__atomic_load_n(&o->page->word, __ATOMIC_SEQ_CST);
+}
+
+struct owner_state *owner_state(struct owner *o)
+{
+	return &o->page->state;
 }
 
 struct owner_times *owner_times(struct owner *o)

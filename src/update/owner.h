@@ -34,6 +34,12 @@ struct owner_times {
 	uint64_t holder;   /* old: process id of the child that holds the memory past exec */
 };
 
+/* What was saved for the next image of cpr-exec. */
+struct owner_state {
+	uint64_t length; /* of the stream, bytes */
+	uint64_t xxh3;   /* of the stream        */
+};
+
 enum owner_side {
 	OWNER_OLD = 0x4f4c4431,
 	OWNER_OFFERED = 0x4f464652,
@@ -68,6 +74,9 @@ const uint32_t *owner_word(const struct owner *o);
 
 /* In the shared page; each side writes its own members. Never trusted for more than a report. */
 struct owner_times *owner_times(struct owner *o);
+
+/* In the page too: which state belongs to the offer, for cpr-exec. Any thread. */
+struct owner_state *owner_state(struct owner *o);
 
 /* The word now. */
 enum owner_side owner_get(const struct owner *o);

@@ -96,21 +96,37 @@ static const struct ram_sample_block *find(const struct ram_sample *s, const cha
 	return NULL;
 }
 
+static int check_block(const struct ram_sample_block *was, const struct ram_block *b, struct err *e)
+{
+	if (was && b && was->xxh3 == hash_block(b))
+		return 0;
+	return err_set(e, ESTALE,
+		       "RAM block '%s' in '%s' does not hold what it held when the state was saved",
+		       b ? b->name : "", b ? b->path : "");
+}
+
+int ram_sample_check_blocks(const struct ram_sample *then, const struct memmap *m, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; !r && i < then->count; i++) {
+		const struct ram_sample_block *was = &then->blocks[i];
+
+		r = check_block(was, memmap_find_block(m, (const char *)was->name), e);
+	}
+	return r;
+}
+
 int ram_sample_check(const struct ram_sample *then, const struct snapshot *s,
 		     const struct memmap *m, struct err *e)
 {
-	for (size_t i = 0; i < s->nr_rams; i++) {
-		const struct ram_sample_block *was = find(then, s->rams[i].name);
-		const struct ram_block *b;
+	int r = 0;
 
-		if (!s->rams[i].in_place)
-			continue;
-		b = memmap_find_block(m, s->rams[i].name);
-		if (!was || was->xxh3 != hash_block(b))
-			return err_set(e, ESTALE,
-				       "RAM block '%s' in '%s' does not hold what it held when the "
-				       "state was saved",
-				       b->name, b->path);
+	for (size_t i = 0; !r && i < s->nr_rams; i++) {
+		const char *name = s->rams[i].name;
+
+		if (s->rams[i].in_place)
+			r = check_block(find(then, name), memmap_find_block(m, name), e);
 	}
-	return 0;
+	return r;
 }

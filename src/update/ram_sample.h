@@ -28,4 +28,7 @@ void ram_sample_take(struct ram_sample *out, const struct snapshot *s, const str
 int ram_sample_check(const struct ram_sample *then, const struct snapshot *s,
 		     const struct memmap *m, struct err *e);
 
+/* The same for each block that the sample is of. */
+int ram_sample_check_blocks(const struct ram_sample *then, const struct memmap *m, struct err *e);
+
 #endif

@@ -38,8 +38,7 @@ struct streaming {
 	pthread_t thread;
 	bool running; /* the thread is to be joined                     */
 	bool sending;
-	bool created; /* a file was begun and is not complete           */
-	bool locked;  /* the RAM's files, for a load that has not succeeded */
+	bool locked; /* the RAM's files, for a load that has not succeeded */
 	int cancel_fd;
 	pid_t child; /* exec: of the channel; 0: none, or waited for    */
 	char what[256];
@@ -149,6 +148,7 @@ static void on_done(void *opaque)
 {
 	struct streaming *st = opaque;
 	struct migration *m = st->m;
+	struct err e;
 
 	pthread_join(st->thread, NULL);
 	st->running = false;
@@ -160,10 +160,12 @@ static void on_done(void *opaque)
 			err_prefix(&st->err, "the state cannot be saved");
 		else
 			err_prefix(&st->err, "load of migration failed");
-		handover_abort(m, &st->err);
+		/* The attempt's end frees @st. */
+		e = st->err;
+		handover_abort(m, &e);
 		return;
 	}
-	st->created = false;
+	m->main_created = m->main_begun = false;
 	if (m->incoming)
 		handover_times(m)->received = clock_boottime_ns();
 	else
@@ -262,10 +264,7 @@ int streaming_open(struct migration *m, struct err *e)
 		r = run_command(st, &m->main_fd, e);
 		break;
 	case TRANSPORT_FILE:
-		r = m->main_fd = file_create(c->file, c->offset, e);
-		st->created = r >= 0;
-		if (r >= 0)
-			r = xfer_seek(m->main_fd, c->offset, c->file, e);
+		r = m->main_fd = file_create(c->file, &m->main_created, e);
 		break;
 	}
 	channel_trace_outgoing(c, m, r, e);
@@ -274,6 +273,16 @@ int streaming_open(struct migration *m, struct err *e)
 
 int streaming_send(struct migration *m, struct err *e)
 {
+	const struct channel *c = &m->main_channel;
+	int r = 0;
+
+	m->main_begun = c->transport == TRANSPORT_FILE;
+	if (m->main_begun)
+		r = file_begin(m->main_fd, c->file, c->offset, e);
+	if (!r && m->main_begun && c->offset)
+		r = xfer_seek(m->main_fd, c->offset, c->file, e);
+	if (r)
+		return r;
 	mark_blocks(m, false);
 	return start_thread(m->streaming, e);
 }
@@ -380,10 +389,7 @@ void streaming_undo(struct migration *m)
 	if (st->locked)
 		memmap_unlock(&m->vm->mem);
 	st->locked = false;
-	/* What came before the offset is the operator's. */
-	if (st->created)
-		file_discard(m->main_fd, m->main_channel.file, m->main_channel.offset);
-	st->created = false;
+	handover_discard_file(m);
 }
 
 void streaming_let_go(struct migration *m)
@@ -392,6 +398,11 @@ void streaming_let_go(struct migration *m)
 		m->let_go |= m->snap.rams[i].in_place;
 	if (!m->let_go)
 		return;
+	free(m->let_go_sample);
+	m->let_go_sample = malloc(sizeof(*m->let_go_sample));
+	if (m->let_go_sample)
+		*m->let_go_sample = *sample_item(m);
+	m->let_go_stamp = memmap_stamp(&m->vm->mem);
 	m->vm->foreign = true;
 	memmap_unlock(&m->vm->mem);
 }
@@ -400,6 +411,17 @@ int streaming_take_back(struct migration *m, struct err *e)
 {
 	int r = m->let_go ? memmap_lock(&m->vm->mem, e) : 0;
 
+	/* Another process may have had it in between. */
+	if (!r && m->let_go) {
+		if (m->let_go_stamp != memmap_stamp(&m->vm->mem))
+			r = err_set(e, ESTALE, "another machine has had it since");
+		else
+			r = m->let_go_sample
+				    ? ram_sample_check_blocks(m->let_go_sample, &m->vm->mem, e)
+				    : err_set(e, ENOMEM, "what it held then was not kept");
+		if (r)
+			memmap_unlock(&m->vm->mem);
+	}
 	if (r)
 		return err_prefix(e, "the guest was saved, and its memory left in place");
 	if (m->let_go)

@@ -94,6 +94,11 @@ static int put_frame(const struct sink *to, enum wire_type type, const void *pay
 	AUTO_BUF local = { 0 };
 	struct buf *b = to->sock < 0 ? to->out : &local;
 
+	if (n > WIRE_MAX_PAYLOAD - 4)
+		return err_set(e, EMSGSIZE,
+			       "a message of %zu bytes is too long for the CPR channel: is the "
+			       "command line that long?",
+			       n);
 	buf_put_be16(b, (uint16_t)type);
 	buf_put_be16(b, fd >= 0 ? FLAG_FD : 0);
 	buf_put_be32(b, (uint32_t)(n + (number ? 4 : 0)));

@@ -4,6 +4,7 @@
 #define TESTS_UNIT_FAKE_MACHINE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +50,7 @@ struct vcpu {
 
 struct fake {
 	struct vm vm;
+	pthread_mutex_t lock;
 	struct vcpu vcpus[2];
 	struct vcpu *vcpu_list[2];
 	struct ram_block ram;
@@ -198,6 +200,12 @@ static inline void fake_migration_status(struct fake *f, enum migration_status s
 	f->migration.observer->status(f->migration.observer->opaque, s);
 }
 
+/* The main loop's turn: what was put off is done. */
+static inline void fake_turn(struct fake *f)
+{
+	loop_run_once(f->vm.loop, 0);
+}
+
 static inline int fake_refuse(struct migration *m, struct err *e)
 {
 	const char *text = m->refuse;
@@ -307,6 +315,9 @@ static inline void fake_init(struct fake *f)
 
 	memset(f, 0, sizeof(*f));
 	list_init(&f->vm.observers);
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_mutex_lock(&f->lock);
+	assert_int_equal(loop_create(&f->vm.loop, &f->lock, &e), 0);
 	list_init(&f->vm.devices);
 	f->vm.runstate = RUNSTATE_RUNNING;
 	for (unsigned int i = 0; i < 2; i++) {
@@ -335,6 +346,9 @@ static inline void fake_fini(struct fake *f)
 {
 	ctl_destroy(f->ctl);
 	migration_params_fini(&f->migration.params);
+	pthread_mutex_unlock(&f->lock);
+	loop_destroy(f->vm.loop);
+	pthread_mutex_destroy(&f->lock);
 	buf_fini(&f->chr.out);
 }
 

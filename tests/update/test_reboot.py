@@ -325,6 +325,41 @@ def test_guest_goes_through_descriptors(vms):
     check_guest(vm, digest, beat)
 
 
+def test_reader_needs_no_end_of_file(vms):
+    """Whoever started the new side may hold the other end of its pipe too."""
+    vm = vms("gap", append="pattern=16M").start()
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    generation, new = vm.spawn_deferred("normal")
+    reader, writer = os.pipe()
+    pass_fd(new.qmp, reader, "in")
+    os.close(reader)
+    new.qmp.cmd("migrate-incoming", uri="fd:in")
+    pass_fd(vm.qmp, writer, "out")
+    try:
+        assert vm.save("fd:out", "normal")["status"] == "completed"
+        vm.quit()
+        vm.adopt_loaded(generation, new)
+    finally:
+        os.close(writer)
+    check_guest(vm, digest, beat)
+
+
+def test_load_that_waits_is_cancelled(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    path = vm.path("vm.state")
+    digest, beat = vm.static_hash(), vm.head.heartbeat
+    vm.save("file:" + path, "normal")
+    vm.quit()
+    generation, new = vm.spawn_deferred("normal")
+    new.qmp.cmd("migrate-incoming", uri="exec:sleep 1000",
+                exit_on_error=False)
+    new.qmp.cmd("migrate_cancel")
+    assert new.qmp.cmd("query-migrate")["status"] == "cancelled"
+    new.qmp.cmd("migrate-incoming", uri="file:" + path)
+    vm.adopt_loaded(generation, new)
+    check_guest(vm, digest, beat)
+
+
 def test_guest_goes_over_a_name_without_a_file(vms):
     vm = vms("gap", append="pattern=16M").start()
     digest, beat = vm.static_hash(), vm.head.heartbeat
