@@ -29,7 +29,7 @@ enum {
 static const char *const promises[CHECK_COUNT] = {
 	[CHECK_UPDATES] = "every_update_succeeds",
 	[CHECK_ONE_OWNER] = "one_process_is_left_and_the_old_one_cannot_go_on",
-	[CHECK_PID] = "exec_keeps_the_pid_and_transfer_changes_it",
+	[CHECK_PID] = "exec_keeps_the_pid_and_no_other_mode_does",
 	[CHECK_COUNTER] = "the_guests_counter_is_continuous",
 	[CHECK_MEMORY] = "the_guests_memory_checksum_stays_the_same",
 	[CHECK_CLOCK_STEP] = "no_clock_of_the_guest_steps_back",
@@ -45,7 +45,9 @@ static void usage(FILE *to)
 	fprintf(to,
 		"usage: drive --baton PROGRAM --kernel FILE --initrd FILE --dir DIRECTORY\n"
 		"  [--next-baton PROGRAM]    what updates go to; default: the same program\n"
-		"  [--sequence MODE,...]     transfer or exec; default: transfer,exec,transfer\n"
+		"  [--sequence MODE,...]     default: transfer,exec,transfer\n"
+		"      transfer, exec, exec-defer, reboot (the RAM of the whole run is then a\n"
+		"      file in DIRECTORY) or reboot-stream\n"
 		"  [--updates N]             N updates, transfer and exec in turn\n"
 		"  [--smp N] [--memory SIZE] [--append TEXT]\n"
 		"  [--step-timeout SECONDS]  for any one step; default: 120\n"
@@ -61,9 +63,9 @@ static int parse_sequence(struct lab *lab, const char *text)
 	lab->mode_count = 0;
 	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word;
 	     word = strtok_r(NULL, ",", &save)) {
-		enum lab_mode mode = strcmp(word, "exec") == 0 ? MODE_EXEC : MODE_TRANSFER;
+		enum lab_mode mode = lab_mode_find(word);
 
-		if (strcmp(word, lab_mode_name(mode)) || lab->mode_count == LAB_MAX_UPDATES) {
+		if (mode == MODE_COUNT || lab->mode_count == LAB_MAX_UPDATES) {
 			fprintf(stderr, "drive: '%s' is no mode, or one too many\n", word);
 			return -EINVAL;
 		}
@@ -177,6 +179,10 @@ static int parse_options(struct lab *lab, int argc, char **argv)
 	}
 	if (!c->next_baton)
 		c->next_baton = c->baton;
+	/* Only a file with a name can be found again by a later process. */
+	for (int i = 0; i < lab->mode_count; i++)
+		if (lab->modes[i] == MODE_REBOOT)
+			snprintf(c->ram_path, sizeof(c->ram_path), "%s/ram", c->dir);
 	return 0;
 }
 
@@ -205,8 +211,9 @@ static int boot(struct lab *lab, struct err *e)
 	r = vmm_start(&lab->vmm, &lab->config, lab->config.baton, NULL, NULL, e);
 	if (r < 0)
 		return r;
-	printf("drive: booting the guest: %d vCPU%s, %s of memory, process %d\n", lab->config.smp,
-	       lab->config.smp > 1 ? "s" : "", lab->config.memory, (int)lab->vmm.pid);
+	printf("drive: booting the guest: %d vCPU%s, %s of memory in a %s, process %d\n",
+	       lab->config.smp, lab->config.smp > 1 ? "s" : "", lab->config.memory,
+	       lab->config.ram_path[0] ? "file" : "memfd", (int)lab->vmm.pid);
 	while (c->reports < OFFSET_LINES || c->last.pass < 1) {
 		if (!vmm_is_alive(&lab->vmm, &status))
 			return err_set(e, ECHILD, "baton ended (status %#x)", status);
@@ -326,7 +333,7 @@ static void print_row(int number, const struct update_result *r)
 {
 	char f[4 + LAB_PHASES][16];
 
-	printf("%3d %-8s | %10s | %8s | %7s | %8s |", number, lab_mode_name(r->mode),
+	printf("%3d %-13s | %10s | %8s | %7s | %8s |", number, lab_mode_name(r->mode),
 	       figure(f[0], r->guest_pause_ms), figure(f[1], r->whole_ms),
 	       figure(f[2], r->setup_ms), figure(f[3], r->pause_ms));
 	for (int i = 0; i < LAB_PHASES; i++)
@@ -339,11 +346,11 @@ static void print_table(const struct lab *lab)
 {
 	printf("\nTimes in ms. The pause is told twice: as the guest saw it, and as baton "
 	       "measured it, with its phases.\n\n"
-	       "    mode     | pause seen |    whole |   setup | pause by |");
+	       "    mode          | pause seen |    whole |   setup | pause by |");
 	for (int i = 0; i < LAB_PHASES; i++)
 		printf(" %7s", lab_phase_name(i));
 	printf(" |       PID        | counter    | memory checksum\n"
-	       "             |  by guest  |   update |         |   baton  |%*s"
+	       "                  |  by guest  |   update |         |   baton  |%*s"
 	       " | before -> after  | continuous | same\n",
 	       8 * LAB_PHASES, "");
 	for (int i = 0; i < lab->result_count; i++)
@@ -403,5 +410,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	complete = run(lab);
 	vmm_discard(&lab->vmm);
+	if (lab->config.ram_path[0])
+		unlink(lab->config.ram_path);
 	return print_verdict(lab, complete);
 }

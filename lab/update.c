@@ -1,17 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* One update of the running guest, by transfer or by exec, over QMP. */
+/* One update of the running guest over QMP, in any of the modes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "lab/update.h"
 
+enum {
+	STATE_SIZE_MAX = 8 << 20,           /* without RAM; it is some tens of kB */
+	STATE_SIZE_WITH_RAM_MIN = 64 << 20, /* guestwatch's pattern, which is not compressed */
+};
+
+static const char *const mode_names[MODE_COUNT] = {
+	[MODE_TRANSFER] = "transfer",           [MODE_EXEC] = "exec",
+	[MODE_EXEC_DEFER] = "exec-defer",       [MODE_REBOOT] = "reboot",
+	[MODE_REBOOT_STREAM] = "reboot-stream",
+};
+
 const char *lab_mode_name(enum lab_mode mode)
 {
-	return mode == MODE_EXEC ? "exec" : "transfer";
+	return mode_names[mode];
+}
+
+enum lab_mode lab_mode_find(const char *name)
+{
+	int mode = 0;
+
+	while (mode < MODE_COUNT && strcmp(name, mode_names[mode]) != 0)
+		mode++;
+	return mode;
+}
+
+static bool is_exec(enum lab_mode mode)
+{
+	return mode == MODE_EXEC || mode == MODE_EXEC_DEFER;
 }
 
 static double ms_between(double from_s, double to_s)
@@ -33,7 +60,7 @@ const char *lab_phase_name(int phase)
 	return names[phase];
 }
 
-/* What query-migrate says of a finished update; the events fill what it leaves out. */
+/* What query-migrate says of a finished update. */
 static void note_figures(struct update_result *r, json_t *info)
 {
 	json_t *pause = json_object_get(info, "pause"), *part;
@@ -56,6 +83,7 @@ static void note_figures(struct update_result *r, json_t *info)
 	}
 }
 
+/* What the old program's events tell; query-migrate, where it says more, is asked later. */
 static void note_events(struct update_result *r, const struct qmp *q)
 {
 	double stop = qmp_event_time(q, "STOP");
@@ -64,12 +92,13 @@ static void note_events(struct update_result *r, const struct qmp *q)
 	r->pause_ms = ms_between(stop, qmp_event_time(q, "MIGRATION completed"));
 }
 
-/* Capabilities and parameters that both modes want; takes over extra. */
-static int set_up(struct lab *lab, const char *mode, json_t *extra, struct err *e)
+/* Capabilities and parameters that all modes want; takes over extra. */
+static int set_up(struct lab *lab, struct qmp *q, const char *mode, bool ignore_shared,
+		  json_t *extra, struct err *e)
 {
-	struct qmp *q = &lab->vmm.qmp;
 	json_t *caps =
-		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1);
+		json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability", "events",
+			  "state", 1, "capability", "x-ignore-shared", "state", ignore_shared);
 	json_t *params = json_pack("{s:s, s:i}", "mode", mode, "downtime-limit", 20000);
 	int r = qmp_call(q, "migrate-set-capabilities", caps, lab->step_ms, NULL, e);
 
@@ -85,20 +114,19 @@ static int set_up(struct lab *lab, const char *mode, json_t *extra, struct err *
 }
 
 /* Ask until the migration has ended one way or the other. */
-static int wait_completed(struct lab *lab, struct update_result *r, struct err *e)
+static int wait_completed(struct lab *lab, struct qmp *q, struct update_result *r, struct err *e)
 {
 	uint64_t deadline = lab_now_ns() + (uint64_t)lab->step_ms * 1000000;
 
 	for (;;) {
 		json_t *info = NULL;
 		const char *status;
-		int rc = qmp_call(&lab->vmm.qmp, "query-migrate", NULL, lab->step_ms, &info, e);
+		int rc = qmp_call(q, "query-migrate", NULL, lab->step_ms, &info, e);
 
 		if (rc < 0)
 			return rc;
 		status = json_string_value(json_object_get(info, "status"));
 		if (status && strcmp(status, "completed") == 0) {
-			note_events(r, &lab->vmm.qmp);
 			note_figures(r, info);
 			json_decref(info);
 			return 0;
@@ -153,8 +181,11 @@ static int wait_for_new(struct lab *lab, struct vmm *new, const char *cpr, struc
 	return 0;
 }
 
-/* The old side of a finished transfer must refuse to run, and end when told. */
-static int retire(struct lab *lab, struct vmm *old, struct err *e)
+/*
+ * The old side must end when told. After a transfer it must refuse to run; after a
+ * save it may run again, as long as nobody has loaded what it saved.
+ */
+static int retire(struct lab *lab, struct vmm *old, bool gave_away, struct err *e)
 {
 	struct err refusal = ERR_INIT;
 	int status = 0, r;
@@ -162,7 +193,7 @@ static int retire(struct lab *lab, struct vmm *old, struct err *e)
 	r = expect_status(lab, &old->qmp, "postmigrate", e);
 	if (r < 0)
 		return err_prefix(e, "old side");
-	if (qmp_call(&old->qmp, "cont", NULL, lab->step_ms, NULL, &refusal) == 0)
+	if (gave_away && qmp_call(&old->qmp, "cont", NULL, lab->step_ms, NULL, &refusal) == 0)
 		verdict_fault(&lab->verdict, CHECK_ONE_OWNER,
 			      "the old side took 'cont' after it had given the guest away");
 	r = qmp_call(&old->qmp, "quit", NULL, lab->step_ms, NULL, e);
@@ -199,7 +230,7 @@ static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r
 	rc = wait_for_new(lab, new, cpr_path, e);
 	if (rc < 0)
 		return rc;
-	rc = set_up(lab, "cpr-transfer", NULL, e);
+	rc = set_up(lab, &old->qmp, "cpr-transfer", false, NULL, e);
 	if (rc < 0)
 		return rc;
 	args = json_pack("{s:[o, o]}", "channels", unix_channel("main", main_path),
@@ -208,7 +239,7 @@ static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r
 	rc = qmp_call(&old->qmp, "migrate", args, lab->step_ms, NULL, e);
 	if (rc < 0)
 		return rc;
-	rc = wait_completed(lab, r, e);
+	rc = wait_completed(lab, &old->qmp, r, e);
 	if (rc < 0)
 		return rc;
 	r->done = true;
@@ -221,25 +252,44 @@ static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r
 	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
 	unlink(main_path);
 	unlink(cpr_path);
-	return retire(lab, old, e);
+	return retire(lab, old, true, e);
 }
 
-static int by_exec(struct lab *lab, struct update_result *r, struct err *e)
+/* Have a program that waits load the state; the pause began at stop_s, by the old one. */
+static int load(struct lab *lab, struct qmp *q, const char *uri, double stop_s,
+		struct update_result *r, struct err *e)
+{
+	json_t *args = json_pack("{s:s}", "uri", uri);
+	int rc = qmp_call(q, "migrate-incoming", args, lab->step_ms, NULL, e);
+
+	if (rc == 0)
+		rc = wait_completed(lab, q, r, e);
+	if (rc == 0)
+		rc = expect_status(lab, q, "running", e);
+	if (rc == 0)
+		r->pause_ms = ms_between(stop_s, qmp_event_time(q, "RESUME"));
+	return rc;
+}
+
+static int by_exec(struct lab *lab, bool defer, struct update_result *r, struct err *e)
 {
 	char uri[VMM_PATH_MAX + 8];
 	struct vmm *m = &lab->vmm;
 	struct vmm_args args;
 	json_t *command = json_array(), *info = NULL;
 	uint64_t begin;
+	double stop_s;
 	int rc;
 
 	snprintf(uri, sizeof(uri), "file:%s/vm.state", lab->config.dir);
-	rc = vmm_args_build(&args, &lab->config, lab->config.next_baton, m->qmp_path, uri, NULL, e);
+	rc = vmm_args_build(&args, &lab->config, lab->config.next_baton, m->qmp_path,
+			    defer ? "defer" : uri, NULL, e);
 	for (int i = 0; i < args.n; i++)
 		json_array_append_new(command, json_string(args.v[i]));
 	vmm_args_free(&args);
 	if (rc == 0)
-		rc = set_up(lab, "cpr-exec", json_pack("{s:O}", "cpr-exec-command", command), e);
+		rc = set_up(lab, &m->qmp, "cpr-exec", false,
+			    json_pack("{s:O}", "cpr-exec-command", command), e);
 	json_decref(command);
 	if (rc < 0)
 		return rc;
@@ -251,23 +301,116 @@ static int by_exec(struct lab *lab, struct update_result *r, struct err *e)
 	if (rc < 0)
 		return err_prefix(e, "end of the old program's QMP connection");
 	note_events(r, &m->qmp);
+	stop_s = qmp_event_time(&m->qmp, "STOP");
 	qmp_close(&m->qmp);
 	rc = qmp_connect(&m->qmp, &lab->console, m->qmp_path, lab->step_ms, e);
-	if (rc < 0)
-		return err_prefix(e, "after exec");
-	rc = expect_status(lab, &m->qmp, "running", e);
+	if (rc == 0)
+		rc = expect_status(lab, &m->qmp, defer ? "inmigrate" : "running", e);
+	if (rc == 0 && defer)
+		rc = load(lab, &m->qmp, uri, stop_s, r, e);
 	if (rc < 0)
 		return err_prefix(e, "after exec");
 	r->done = true;
 	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
-	rc = qmp_call(&m->qmp, "query-migrate", NULL, lab->step_ms, &info, e);
-	if (rc < 0)
-		return rc;
-	note_figures(r, info);
-	json_decref(info);
+	if (!defer) {
+		rc = qmp_call(&m->qmp, "query-migrate", NULL, lab->step_ms, &info, e);
+		if (rc < 0)
+			return rc;
+		note_figures(r, info);
+		json_decref(info);
+	}
 	if (vmm_peer_pid(m->qmp.fd) != m->pid)
 		verdict_fault(&lab->verdict, CHECK_PID, "after exec, process %d answers, not %d",
 			      (int)vmm_peer_pid(m->qmp.fd), (int)m->pid);
+	return 0;
+}
+
+/* The RAM must be in the state, or must not, as the mode has it. */
+static void check_state_size(struct lab *lab, const char *path, bool with_ram)
+{
+	struct stat st = { 0 };
+
+	if (stat(path, &st) < 0 ||
+	    (with_ram ? st.st_size < STATE_SIZE_WITH_RAM_MIN : st.st_size > STATE_SIZE_MAX))
+		verdict_fault(&lab->verdict, CHECK_UPDATES,
+			      "a state %s the RAM has a size of %lld bytes",
+			      with_ram ? "with" : "without", (long long)st.st_size);
+}
+
+/* Write over the file that was the RAM: what a later process finds must come by stream. */
+static int spoil_ram(const char *path, struct err *e)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+	char junk[65536];
+	struct stat st;
+
+	memset(junk, 0xa5, sizeof(junk));
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set_errno(e, "cannot open '%s'", path);
+	for (off_t at = 0; at < st.st_size; at += (off_t)sizeof(junk)) {
+		off_t left = st.st_size - at, n = sizeof(junk);
+
+		if (pwrite(fd, junk, (size_t)(left < n ? left : n), at) < 0)
+			return err_set_errno(e, "cannot write to '%s'", path);
+	}
+	return 0;
+}
+
+/* Start a program that knows nothing of the old one, and have it load the state. */
+static int load_in_new(struct lab *lab, struct vmm *new, bool stream, double stop_s,
+		       struct update_result *r, struct err *e)
+{
+	char uri[VMM_PATH_MAX + 16];
+	int rc = vmm_start(new, &lab->config, lab->config.next_baton, "defer", NULL, e);
+
+	snprintf(uri, sizeof(uri), "file:%s/vm.state", lab->config.dir);
+	if (rc == 0)
+		rc = wait_for_new(lab, new, new->qmp_path, e);
+	if (rc == 0)
+		rc = qmp_connect(&new->qmp, &lab->console, new->qmp_path, lab->step_ms, e);
+	if (rc == 0)
+		rc = expect_status(lab, &new->qmp, "inmigrate", e);
+	if (rc == 0)
+		rc = set_up(lab, &new->qmp, "cpr-reboot", !stream, NULL, e);
+	if (rc == 0)
+		rc = load(lab, &new->qmp, uri, stop_s, r, e);
+	return rc < 0 ? err_prefix(e, "new side") : 0;
+}
+
+static int by_reboot(struct lab *lab, bool stream, struct vmm *new, struct update_result *r,
+		     struct err *e)
+{
+	char path[VMM_PATH_MAX + 16], uri[sizeof(path) + 8];
+	const char *ram = lab->config.ram_path;
+	struct vmm *old = &lab->vmm;
+	uint64_t begin;
+	double stop_s;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/vm.state", lab->config.dir);
+	snprintf(uri, sizeof(uri), "file:%s", path);
+	rc = set_up(lab, &old->qmp, "cpr-reboot", !stream, NULL, e);
+	if (rc < 0)
+		return rc;
+	begin = lab_now_ns();
+	rc = qmp_call(&old->qmp, "migrate", json_pack("{s:s}", "uri", uri), lab->step_ms, NULL, e);
+	if (rc == 0)
+		rc = wait_completed(lab, &old->qmp, r, e);
+	if (rc < 0)
+		return rc;
+	stop_s = qmp_event_time(&old->qmp, "STOP");
+	check_state_size(lab, path, stream);
+	rc = retire(lab, old, false, e);
+	if (rc == 0 && stream && ram[0])
+		rc = spoil_ram(ram, e);
+	if (rc == 0)
+		rc = load_in_new(lab, new, stream, stop_s, r, e);
+	if (rc < 0)
+		return rc;
+	r->done = true;
+	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
+	/* It may take as much of the directory's memory as the guest. */
+	unlink(path);
 	return 0;
 }
 
@@ -296,7 +439,7 @@ static void check_processes(struct lab *lab, const struct update_result *r)
 
 	if (count != 1)
 		verdict_fault(&lab->verdict, CHECK_ONE_OWNER, "%d baton processes, not one", count);
-	if ((r->mode == MODE_EXEC) != (r->pid_before == r->pid_after))
+	if (is_exec(r->mode) != (r->pid_before == r->pid_after))
 		verdict_fault(&lab->verdict, CHECK_PID, "%s: process %d, then %d",
 			      lab_mode_name(r->mode), (int)r->pid_before, (int)r->pid_after);
 }
@@ -314,8 +457,13 @@ int update_run(struct lab *lab, enum lab_mode mode, struct update_result *r, str
 	for (int i = 0; i < LAB_PHASES; i++)
 		r->phase_ms[i] = -1;
 	c->max_gap_us = 0;
-	rc = mode == MODE_EXEC ? by_exec(lab, r, e) : by_transfer(lab, &new, r, e);
-	if (mode == MODE_TRANSFER && r->done) {
+	if (is_exec(mode))
+		rc = by_exec(lab, mode == MODE_EXEC_DEFER, r, e);
+	else if (mode == MODE_TRANSFER)
+		rc = by_transfer(lab, &new, r, e);
+	else
+		rc = by_reboot(lab, mode == MODE_REBOOT_STREAM, &new, r, e);
+	if (new.pid && r->done) {
 		vmm_discard(&lab->vmm);
 		lab->vmm = new;
 	} else {

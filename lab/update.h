@@ -6,9 +6,18 @@
 #include "lab/console.h"
 #include "lab/vmm.h"
 
+/*
+ * In the deferred exec and in the reboots the new program waits for migrate-incoming.
+ * In the reboots the old one has ended by then: with the RAM left in its shared file,
+ * or with the RAM's pages in the state.
+ */
 enum lab_mode {
 	MODE_TRANSFER,
-	MODE_EXEC
+	MODE_EXEC,
+	MODE_EXEC_DEFER,
+	MODE_REBOOT,
+	MODE_REBOOT_STREAM,
+	MODE_COUNT,
 };
 
 enum {
@@ -21,7 +30,7 @@ struct update_result {
 	bool done; /* the guest runs in the new program */
 	pid_t pid_before, pid_after;
 	double guest_pause_ms; /* largest gap the guest saw around the update */
-	double whole_ms;       /* migrate sent until the new program answered */
+	double whole_ms;       /* migrate sent until the new program ran the guest */
 	/* Baton's own figures; negative: not told. */
 	double setup_ms;
 	double pause_ms;
@@ -49,6 +58,9 @@ struct lab {
 const char *lab_phase_name(int phase);
 
 const char *lab_mode_name(enum lab_mode mode);
+
+/* The mode of this name; MODE_COUNT if there is none. */
+enum lab_mode lab_mode_find(const char *name);
 
 /*
  * Update the guest once. After failure r->done is false and the guest is where

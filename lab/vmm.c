@@ -44,7 +44,11 @@ int vmm_args_build(struct vmm_args *a, const struct vmm_config *c, const char *p
 	add(a, "-m");
 	add(a, "%s", c->memory);
 	add(a, "-object");
-	add(a, "memory-backend-memfd,id=ram0,size=%s", c->memory);
+	if (c->ram_path[0])
+		add(a, "memory-backend-file,id=ram0,size=%s,share=on,mem-path=%s", c->memory,
+		    c->ram_path);
+	else
+		add(a, "memory-backend-memfd,id=ram0,size=%s", c->memory);
 	add(a, "-machine");
 	add(a, "memory-backend=ram0,aux-ram-share=on");
 	add(a, "-smp");

@@ -21,6 +21,7 @@ struct vmm_config {
 	const char *kernel, *initrd, *append;
 	const char *dir; /* sockets and state files */
 	const char *memory;
+	char ram_path[VMM_PATH_MAX]; /* shared file that is the guest's RAM; empty: a memfd */
 	int smp;
 	int in_fd, out_fd; /* the guest's console */
 };
