@@ -348,6 +348,13 @@ uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end)
 	return MIN((uint64_t)data, size);
 }
 
+bool mem_has_data(int fd, uint64_t offset, uint64_t n)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+
+	return data < 0 ? errno != ENXIO : (uint64_t)data < offset + n;
+}
+
 uint64_t mem_guest_max(void)
 {
 	unsigned int eax = 0, ebx, ecx, edx, bits = 36;

@@ -85,6 +85,12 @@ void mem_touch(int fd);
 uint64_t mem_next_data(int fd, uint64_t size, uint64_t offset, uint64_t *end);
 
 /*
+ * True if some of the @n bytes at @offset of @fd may have been written. Unlike mem_next_data()
+ * it takes no longer in a long run of data, whose end Linux finds page by page.
+ */
+bool mem_has_data(int fd, uint64_t offset, uint64_t n);
+
+/*
  * The largest guest RAM this host can address, bytes: what its processors' physical
  * address width allows, at most what fits a process. RAM is given page by page on first
  * use, so it may be more than the host has.

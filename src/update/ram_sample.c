@@ -60,14 +60,13 @@ const struct vs_desc ram_sample_desc = {
 /* Memory that was never written counts as zeros, and is not touched. */
 static uint64_t hash_block(const struct ram_block *b)
 {
-	uint64_t hashes[RAM_SAMPLE_PAGES], pages = b->size / 4096, base = b->options.offset, end;
+	uint64_t hashes[RAM_SAMPLE_PAGES], pages = b->size / 4096, base = b->options.offset;
 	uint64_t n = MIN(pages, (uint64_t)RAM_SAMPLE_PAGES);
 	static const uint8_t zeros[4096];
 
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t at = i * pages / n * 4096;
-		bool data =
-			mem_next_data(b->fd, base + b->size, base + at, &end) < base + at + 4096;
+		bool data = mem_has_data(b->fd, base + at, 4096);
 
 		hashes[i] = stream_hash(data ? b->host + at : zeros, 4096);
 	}

@@ -245,6 +245,28 @@ static void prealloc_gives_every_page_its_memory(void **state)
 	ram_block_destroy(b);
 }
 
+static void data_is_found_where_it_was_written_only(void **state)
+{
+	AUTO_CLOSE int fd = memfd_create("sparse", MFD_CLOEXEC);
+	int ends[2];
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_false(mem_has_data(fd, 0, SIZE));
+	assert_int_equal(pwrite(fd, "x", 1, MIB), 1);
+	assert_false(mem_has_data(fd, 0, MIB));
+	assert_true(mem_has_data(fd, MIB - 4096, 8192));
+	assert_true(mem_has_data(fd, MIB, 4096));
+	assert_false(mem_has_data(fd, MIB + 4096, SIZE - MIB - 4096));
+	assert_false(mem_has_data(fd, SIZE, 4096));
+	/* What cannot tell may have it anywhere. */
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_true(mem_has_data(ends[0], 0, 4096));
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +277,7 @@ int main(void)
 		cmocka_unit_test(what_fails_leaves_no_file_and_no_descriptor),
 		cmocka_unit_test(read_only_memory_is_read_only),
 		cmocka_unit_test(prealloc_gives_every_page_its_memory),
+		cmocka_unit_test(data_is_found_where_it_was_written_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
