@@ -46,6 +46,11 @@ static double ms_between(double from_s, double to_s)
 	return from_s < 0 || to_s < 0 ? -1 : (to_s - from_s) * 1000;
 }
 
+static double ms_since(uint64_t from_ns, uint64_t to_ns)
+{
+	return (double)(to_ns - from_ns) / 1e6;
+}
+
 static double number_of(json_t *object, const char *key)
 {
 	json_t *v = json_object_get(object, key);
@@ -383,7 +388,7 @@ static int by_reboot(struct lab *lab, bool stream, struct vmm *new, struct updat
 	char path[VMM_PATH_MAX + 16], uri[sizeof(path) + 8];
 	const char *ram = lab->config.ram_path;
 	struct vmm *old = &lab->vmm;
-	uint64_t begin;
+	uint64_t begin, saved, ended, spoiled;
 	double stop_s;
 	int rc;
 
@@ -400,15 +405,22 @@ static int by_reboot(struct lab *lab, bool stream, struct vmm *new, struct updat
 		return rc;
 	stop_s = qmp_event_time(&old->qmp, "STOP");
 	check_state_size(lab, path, stream);
+	saved = lab_now_ns();
 	rc = retire(lab, old, false, e);
+	ended = lab_now_ns();
 	if (rc == 0 && stream && ram[0])
 		rc = spoil_ram(ram, e);
+	spoiled = lab_now_ns();
 	if (rc == 0)
 		rc = load_in_new(lab, new, stream, stop_s, r, e);
 	if (rc < 0)
 		return rc;
 	r->done = true;
 	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
+	printf("drive: %s: %.0f ms to save, %.0f to end the old process, %.0f to spoil the RAM's "
+	       "file, %.0f to start the new one and load\n",
+	       lab_mode_name(r->mode), ms_since(begin, saved), ms_since(saved, ended),
+	       ms_since(ended, spoiled), ms_since(spoiled, lab_now_ns()));
 	/* It may take as much of the directory's memory as the guest. */
 	unlink(path);
 	return 0;
