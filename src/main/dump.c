@@ -47,12 +47,15 @@ int dump_vmstate_to_file(const char *path, struct err *e)
 {
 	AUTO_BUF text = { 0 };
 	AUTO_CLOSE int fd = -1;
+	bool created;
+	int r;
 
 	dump_vmstate(&text);
 	if (text.failed)
 		return err_set(e, ENOMEM, "no memory to describe the state tables");
-	fd = file_create(path, 0, e);
+	fd = file_create(path, &created, e);
 	if (fd < 0)
 		return fd;
-	return file_write_at(fd, path, 0, text.data, text.len, e);
+	r = file_begin(fd, path, 0, e);
+	return r ? r : file_write_at(fd, path, 0, text.data, text.len, e);
 }
