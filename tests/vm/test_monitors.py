@@ -51,12 +51,13 @@ class Terminal:
 
 @contextlib.contextmanager
 def opened(path):
-    fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    terminal = Terminal(os.open(path, os.O_RDWR | os.O_NOCTTY))
     try:
-        tty.setraw(fd)
-        yield Terminal(fd)
+        tty.setraw(terminal.fd)
+        yield terminal
     finally:
-        os.close(fd)
+        # A test may have opened it anew, under another number.
+        os.close(terminal.fd)
 
 
 def pty_of(vm, label):
