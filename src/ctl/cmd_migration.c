@@ -61,9 +61,10 @@ static bool under_way(enum migration_status s)
 
 /*
  * The channels of `uri` or `channels`: by[CHANNEL_MAIN] and by[CHANNEL_CPR], of
- * which *@has says whether they were given.
+ * which *@has says whether they were given; @may_lack: neither need be.
  */
-static int get_channels(json_t *args, struct channel by[2], bool has[2], struct err *e)
+static int get_channels(json_t *args, bool may_lack, struct channel by[2], bool has[2],
+			struct err *e)
 {
 	json_t *uri = json_object_get(args, "uri");
 	json_t *list = json_object_get(args, "channels");
@@ -73,6 +74,8 @@ static int get_channels(json_t *args, struct channel by[2], bool has[2], struct 
 	size_t i;
 	int ret;
 
+	if (!uri && !list && may_lack)
+		return 0;
 	if (!uri == !list)
 		return err_set(e, EINVAL, "need either 'uri' or 'channels' argument");
 	if (uri) {
@@ -120,7 +123,8 @@ static int migrate(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 	int r;
 
 	(void)ret;
-	r = get_channels(args, by, has, e);
+	r = get_channels(args, migration_params(ctl->config.migration)->mode == MODE_CPR_GRAFT, by,
+			 has, e);
 	if (r < 0)
 		return r;
 	if (json_is_true(json_object_get(args, "resume")))
@@ -128,7 +132,7 @@ static int migrate(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 	r = take_named(ctl, &by[CHANNEL_MAIN], false, &fd, e);
 	if (r < 0)
 		return r;
-	return migration_start(ctl->config.migration, &by[CHANNEL_MAIN],
+	return migration_start(ctl->config.migration, has[CHANNEL_MAIN] ? &by[CHANNEL_MAIN] : NULL,
 			       has[CHANNEL_CPR] ? &by[CHANNEL_CPR] : NULL, e);
 }
 
@@ -150,7 +154,7 @@ static int migrate_incoming(struct ctl *ctl, json_t *args, json_t **ret, struct 
 	int r;
 
 	(void)ret;
-	r = get_channels(args, by, has, e);
+	r = get_channels(args, false, by, has, e);
 	if (r < 0)
 		return r;
 	if (has[CHANNEL_CPR])

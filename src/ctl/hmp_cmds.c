@@ -106,7 +106,7 @@ static bool update_has_ended(struct hmp_call *c)
 
 static void cmd_migrate(struct hmp_call *c, char *rest)
 {
-	bool detach = false;
+	bool detach = false, graft;
 	json_t *ret;
 	char *word;
 
@@ -117,7 +117,8 @@ static void cmd_migrate(struct hmp_call *c, char *rest)
 		}
 		detach = true;
 	}
-	if (!*word || *rest) {
+	graft = migration_params(c->ctl->config.migration)->mode == MODE_CPR_GRAFT;
+	if ((!*word && !graft) || *rest) {
 		hmp_bad_args(c, "migrate", NULL,
 			     *rest ? "extraneous characters at the end of line"
 				   : "string expected");
@@ -128,7 +129,7 @@ static void cmd_migrate(struct hmp_call *c, char *rest)
 			  "terminal does not allow synchronous migration, continuing detached\n");
 		detach = true;
 	}
-	ret = hmp_qmp(c, "migrate", uri_args(word));
+	ret = hmp_qmp(c, "migrate", *word ? uri_args(word) : json_object());
 	if (ret && !detach)
 		*c->wait = !update_has_ended(c);
 	json_decref(ret);
@@ -376,7 +377,7 @@ static const struct hmp_command commands[] = {
 	{ "system_reset", NULL, "system_reset", NULL, "", "reset the machine" },
 	{ "system_powerdown", NULL, "system_powerdown", NULL, "", "press the power button" },
 	{ "system_wakeup", NULL, "system_wakeup", NULL, "", "wake the guest from sleep" },
-	{ "migrate", NULL, NULL, cmd_migrate, "[-d] URI", "update or move; -d: do not wait" },
+	{ "migrate", NULL, NULL, cmd_migrate, "[-d] [URI]", "update or move; -d: do not wait" },
 	{ "migrate_cancel", NULL, "migrate_cancel", NULL, "", "give the update up" },
 	{ "migrate_incoming", NULL, NULL, cmd_migrate_incoming, "URI", "wait for the state" },
 	{ "migrate_continue", NULL, NULL, cmd_migrate_continue, "STATE",

@@ -21,7 +21,8 @@ void device_add(struct vm *vm, struct device *d, const struct device_class *clas
 			d->instance_id = o->instance_id + 1;
 	}
 	list_add(&vm->devices, &d->link);
-	if (class->reset)
+	/* What KVM keeps of an adopted machine is the guest's, not to be touched. */
+	if (class->reset && !(vm->graft && class->in_kvm))
 		class->reset(d);
 }
 

@@ -41,6 +41,7 @@ struct device_class {
 	bool stateless;              /* said explicitly: this class has nothing to save     */
 	const char *alias;           /* idstr in states of earlier releases; NULL: the same */
 	uint32_t state_offset;       /* of `s` in the device struct, where the defaults work */
+	bool in_kvm;                 /* its state is KVM's: stays where the VM stays         */
 	/*
 	 * Fills @state (state->size bytes) from the device without changing it.
 	 * NULL: copies `s`.

@@ -106,16 +106,14 @@ static int map_memory(const struct ram_config *c, int fd, bool fresh, void **hos
 	return r;
 }
 
-int ram_block_create(struct ram_block **out, const struct ram_config *c, int fd, struct err *e)
+static struct ram_block *new_block(const struct ram_config *c, struct err *e)
 {
 	struct ram_block *b = calloc(1, sizeof(*b));
-	AUTO_CLOSE int own = -1;
-	bool created = false;
-	void *host;
-	int r;
 
-	if (!b)
-		return err_set(e, ENOMEM, "no memory for RAM block '%s'", c->name);
+	if (!b) {
+		err_set(e, ENOMEM, "no memory for RAM block '%s'", c->name);
+		return NULL;
+	}
 	snprintf(b->name, sizeof(b->name), "%s", c->name);
 	snprintf(b->path, sizeof(b->path), "%s", c->path ? c->path : "");
 	b->size = c->size;
@@ -123,6 +121,32 @@ int ram_block_create(struct ram_block **out, const struct ram_config *c, int fd,
 	b->options = c->options;
 	b->share = c->share;
 	b->readonly = c->readonly;
+	return b;
+}
+
+int ram_block_adopt(struct ram_block **out, const struct ram_config *c, int fd, void *host,
+		    struct err *e)
+{
+	struct ram_block *b = new_block(c, e);
+
+	if (!b)
+		return -ENOMEM;
+	b->fd = fd;
+	b->host = host;
+	*out = b;
+	return 0;
+}
+
+int ram_block_create(struct ram_block **out, const struct ram_config *c, int fd, struct err *e)
+{
+	struct ram_block *b = new_block(c, e);
+	AUTO_CLOSE int own = -1;
+	bool created = false;
+	void *host;
+	int r;
+
+	if (!b)
+		return -ENOMEM;
 	if (c->options.offset > INT64_MAX || c->size > INT64_MAX - c->options.offset)
 		r = err_set(e, EFBIG, "the file would be too large");
 	else if (fd >= 0)

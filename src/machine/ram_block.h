@@ -75,6 +75,12 @@ const char *ram_backend_name(enum ram_backend backend);
  * again if the block cannot be made.
  */
 int ram_block_create(struct ram_block **out, const struct ram_config *cfg, int fd, struct err *e);
+/*
+ * Likewise, of memory that this process has mapped at @host already; @fd is its descriptor, or
+ * -1 if it has none. Takes both over on success.
+ */
+int ram_block_adopt(struct ram_block **out, const struct ram_config *cfg, int fd, void *host,
+		    struct err *e);
 void ram_block_destroy(struct ram_block *b);
 
 /* Whether an update can leave the block where it is: by its descriptor, shared. */

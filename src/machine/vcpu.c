@@ -13,6 +13,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/graft.h"
 #include "host/kvm.h"
 #include "machine/vcpu.h"
 #include "machine/vcpu_cpuid.h"
@@ -62,6 +63,11 @@ struct vcpu {
 	int fn_result;
 	struct err fn_err;
 };
+
+int vcpu_fd(const struct vcpu *v)
+{
+	return v->fd;
+}
 
 unsigned int vcpu_index(const struct vcpu *v)
 {
@@ -209,6 +215,14 @@ static void *vcpu_main(void *arg)
 	pthread_mutex_lock(&v->lock);
 	v->tid = (pid_t)syscall(SYS_gettid);
 	v->parked = true;
+	if (v->vm->graft) {
+		pthread_cond_signal(&v->done);
+		pthread_mutex_unlock(&v->lock);
+		graft_leave(v->vm->graft, v->index + 1);
+		/* The old image's thread of this vCPU. */
+		pthread_mutex_lock(&v->lock);
+		v->tid = (pid_t)syscall(SYS_gettid);
+	}
 	for (;;) {
 		pthread_cond_signal(&v->done);
 		while (!v->end && !v->fn && v->parked)
@@ -247,7 +261,8 @@ static int start_thread(struct vcpu *v, struct err *e)
 	sigaction(KICK_SIGNAL, &kick, NULL);
 	sigfillset(&all);
 	sigdelset(&all, KICK_SIGNAL);
-	r = kvm_set_signal_mask(v->fd, &all, e);
+	/* A vCPU that was adopted has it. */
+	r = v->vm->graft ? 0 : kvm_set_signal_mask(v->fd, &all, e);
 	if (r)
 		return r;
 	sigaddset(&all, KICK_SIGNAL);
@@ -294,7 +309,7 @@ static int setup_kvm(struct vcpu *v, struct err *e)
 	return r;
 }
 
-int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
+static int new_vcpu(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
 {
 	struct vcpu *v = calloc(1, sizeof(*v));
 	int r;
@@ -318,6 +333,17 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->order, NULL);
 	pthread_cond_init(&v->done, NULL);
+	*out = v;
+	return 0;
+}
+
+int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
+{
+	struct vcpu *v;
+	int r = new_vcpu(&v, vm, index, e);
+
+	if (r)
+		return r;
 	r = setup_kvm(v, e);
 	if (!r)
 		r = start_thread(v, e);
@@ -327,6 +353,53 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err
 	}
 	*out = v;
 	return 0;
+}
+
+int vcpu_adopt(struct vcpu **out, struct vm *vm, unsigned int index, int fd,
+	       const struct vcpu_caps *caps, const struct vcpu_state *reset,
+	       const struct vcpu_apic_state *apic, struct err *e)
+{
+	struct vcpu *v;
+	int r = new_vcpu(&v, vm, index, e);
+
+	if (r)
+		return r;
+	r = kvm_vcpu_mmap_size(vm->kvm_fd, e);
+	if (r >= 0) {
+		v->run_size = (size_t)r;
+		r = kvm_map_run(fd, v->run_size, &v->run, e);
+	}
+	if (!r) {
+		v->fd = fd;
+		v->caps = *caps;
+		*v->reset_state = *reset;
+		*v->reset_apic = *apic;
+		v->nr_cpuid = reset->nr_cpuid;
+		memcpy(v->cpuid, reset->cpuid, reset->nr_cpuid * sizeof(v->cpuid[0]));
+		r = start_thread(v, e);
+	}
+	if (r) {
+		v->fd = -1;
+		vcpu_destroy(v);
+		return err_prefix(e, "vCPU %u", index);
+	}
+	*out = v;
+	return 0;
+}
+
+void vcpu_save_kept(const struct vcpu *v, struct vcpu_caps *caps, struct vcpu_state *reset,
+		    struct vcpu_apic_state *apic)
+{
+	*caps = v->caps;
+	*reset = *v->reset_state;
+	*apic = *v->reset_apic;
+	reset->nr_cpuid = v->nr_cpuid;
+	memcpy(reset->cpuid, v->cpuid, v->nr_cpuid * sizeof(v->cpuid[0]));
+}
+
+bool vcpu_has_exit(const struct vcpu *v)
+{
+	return v->exit_pending;
 }
 
 void vcpu_destroy(struct vcpu *v)
@@ -388,11 +461,8 @@ void vcpu_pause_all(struct vm *vm)
 	pthread_mutex_lock(&vm->lock);
 }
 
-int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
-		    struct err *e)
+void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg)
 {
-	int r = 0;
-
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
@@ -402,6 +472,12 @@ int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct e
 		pthread_cond_signal(&v->order);
 		pthread_mutex_unlock(&v->lock);
 	}
+}
+
+int vcpu_finish_all(struct vm *vm, struct err *e)
+{
+	int r = 0;
+
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
@@ -416,6 +492,13 @@ int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct e
 		pthread_mutex_unlock(&v->lock);
 	}
 	return r;
+}
+
+int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
+		    struct err *e)
+{
+	vcpu_post_on_all(vm, fn, arg);
+	return vcpu_finish_all(vm, e);
 }
 
 /*

@@ -14,15 +14,29 @@ struct vm;
 struct vcpu;
 struct vcpu_state;
 struct vcpu_apic_state;
+struct vcpu_caps;
 
 /*
  * Creates vCPU @index with its KVM object and thread; the thread waits. Main
  * thread, before the machine first runs. The caller owns the result.
  */
 int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e);
+/*
+ * Likewise for a vCPU that exists as @fd, which is taken over, and may run: KVM is asked
+ * nothing about it. @caps, @reset and @apic are what vcpu_save_kept() said in the image that
+ * made it. Its thread has left its context (host/graft.h), number @index + 1, when this returns.
+ */
+int vcpu_adopt(struct vcpu **out, struct vm *vm, unsigned int index, int fd,
+	       const struct vcpu_caps *caps, const struct vcpu_state *reset,
+	       const struct vcpu_apic_state *apic, struct err *e);
+/* What that needs; @reset has the CPUID table the vCPU has now. Any time, machine lock held. */
+void vcpu_save_kept(const struct vcpu *v, struct vcpu_caps *caps, struct vcpu_state *reset,
+		    struct vcpu_apic_state *apic);
 /* Ends the thread and closes the KVM object. The vCPU must be paused. */
 void vcpu_destroy(struct vcpu *v);
 
+/* KVM's descriptor, still the vCPU's. */
+int vcpu_fd(const struct vcpu *v);
 /* From 0; also its APIC id. */
 unsigned int vcpu_index(const struct vcpu *v);
 /* The kernel's id of its thread. Any thread. */
@@ -43,6 +57,17 @@ void vcpu_pause_all(struct vm *vm);
  */
 int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e), void *arg,
 		    struct err *e);
+
+/*
+ * vcpu_run_on_all() in two parts: @fn is called by each vCPU that is paused, and by one that runs
+ * once it was paused; vcpu_finish_all() waits for all.
+ */
+void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e),
+		      void *arg);
+int vcpu_finish_all(struct vm *vm, struct err *e);
+
+/* An exit of the guest waits to be handled when it goes on. Paused. */
+bool vcpu_has_exit(const struct vcpu *v);
 
 /* How a boot vCPU starts: flat segments, in the mode the boot protocol asks for. */
 struct vcpu_entry {

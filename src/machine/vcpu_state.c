@@ -158,6 +158,30 @@ const struct vs_desc vcpu_state_desc = {
 	.fields = state_fields,
 };
 
+static const struct vs_field caps_fields[] = {
+	VS_FIELD_RANGE(struct vcpu_caps, xsave_size, 0, VCPU_MAX_XSAVE),
+	VS_FIELD_RANGE(struct vcpu_caps, apic_bus_ns, 1, 1000000),
+	VS_FIELD(struct vcpu_caps, has_xsave2),
+	VS_FIELD(struct vcpu_caps, has_xcrs),
+	VS_FIELD(struct vcpu_caps, has_sregs2),
+	VS_FIELD(struct vcpu_caps, has_debugregs),
+	VS_FIELD(struct vcpu_caps, has_nested),
+	VS_FIELD(struct vcpu_caps, has_tsc_offset),
+	VS_FIELD(struct vcpu_caps, has_triple_fault),
+	VS_FIELD(struct vcpu_caps, reserved),
+	VS_FIELD_RANGE(struct vcpu_caps, nr_msrs, 0, VCPU_MAX_MSRS),
+	VS_ARRAY(struct vcpu_caps, msrs),
+	VS_END,
+};
+
+const struct vs_desc vcpu_caps_desc = {
+	.name = "vcpu-caps",
+	.version = 1,
+	.min_version = 1,
+	.size = sizeof(struct vcpu_caps),
+	.fields = caps_fields,
+};
+
 /* MSRs that are state but missing from KVM's list: MTRRs and machine-check banks. */
 static size_t extra_msrs(uint32_t *out)
 {

@@ -106,9 +106,13 @@ struct vcpu_caps {
 	uint32_t apic_bus_ns;
 	bool has_xsave2, has_xcrs, has_sregs2, has_debugregs, has_nested, has_tsc_offset;
 	bool has_triple_fault;
+	uint8_t reserved; /* zero */
 	uint32_t nr_msrs;
 	uint32_t msrs[VCPU_MAX_MSRS]; /* those that are state and can be read here */
 };
+
+/* For an image that adopts the VM and cannot ask. */
+extern const struct vs_desc vcpu_caps_desc;
 
 /* Asks KVM, with the first vCPU of the VM at hand; a vCPU that was not run yet. */
 int vcpu_caps_probe(struct vcpu_caps *caps, int kvm_fd, int vm_fd, int vcpu_fd, struct err *e);

@@ -67,7 +67,26 @@ static int create_kvm(struct vm *vm, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-static int create_vcpus(struct vm *vm, unsigned int nr, struct err *e)
+/* The objects are there, with a guest in them: nothing is set. */
+static int adopt_kvm(struct vm *vm, const struct vm_adopted *a, struct err *e)
+{
+	vm->kvm_fd = a->kvm_fd;
+	vm->vm_fd = a->vm_fd;
+	vm->graft = a->graft;
+	return kvm_get_supported_cpuid(vm->kvm_fd, &vm->cpuid, e);
+}
+
+static int create_vcpu(struct vm *vm, const struct vm_adopted *a, unsigned int i, struct err *e)
+{
+	const struct snapshot_item *kept = a ? &a->kept->items[3 * i] : NULL;
+
+	if (!a)
+		return vcpu_create(&vm->vcpus[i], vm, i, e);
+	return vcpu_adopt(&vm->vcpus[i], vm, i, a->vcpu_fds[i], kept[0].state, kept[1].state,
+			  kept[2].state, e);
+}
+
+static int create_vcpus(struct vm *vm, unsigned int nr, const struct vm_adopted *a, struct err *e)
 {
 	int max = kvm_check_extension(vm->kvm_fd, KVM_CAP_MAX_VCPUS), r;
 
@@ -79,7 +98,7 @@ static int create_vcpus(struct vm *vm, unsigned int nr, struct err *e)
 		return err_set(e, ENOMEM, "no memory for %u vCPUs", nr);
 	vm->nr_vcpus = nr;
 	for (unsigned int i = 0; i < nr; i++) {
-		r = vcpu_create(&vm->vcpus[i], vm, i, e);
+		r = create_vcpu(vm, a, i, e);
 		if (r)
 			return r;
 	}
@@ -106,9 +125,9 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	vm->mem = config->mem;
 	r = loop_create(&vm->loop, &vm->lock, e);
 	if (!r)
-		r = create_kvm(vm, e);
+		r = config->adopted ? adopt_kvm(vm, config->adopted, e) : create_kvm(vm, e);
 	if (!r)
-		r = create_vcpus(vm, config->nr_vcpus, e);
+		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);
 	if (r) {
 		vm->mem = (struct memmap){ 0 };
 		vm_destroy(vm);
@@ -225,6 +244,25 @@ void vm_start(struct vm *vm)
 	trace_vm_state_notify(1, vm->runstate, runstate_name(vm->runstate));
 	if (vm->runstate == RUNSTATE_RUNNING)
 		enter_guest(vm);
+	vm_notify(vm, VM_EVENT_RESUME, NULL);
+}
+
+void vm_arm(struct vm *vm)
+{
+	vm_set_runstate(vm, runstate_after_start(vm->was_suspended));
+	if (vm->runstate == RUNSTATE_RUNNING)
+		vcpu_resume_all(vm);
+}
+
+void vm_take_over(struct vm *vm)
+{
+	vm->graft = NULL;
+	vm->foreign = false;
+	if (!runstate_is_live(vm->runstate))
+		return;
+	trace_vm_state_notify(1, vm->runstate, runstate_name(vm->runstate));
+	if (vm->runstate == RUNSTATE_RUNNING)
+		tell_devices(vm, true);
 	vm_notify(vm, VM_EVENT_RESUME, NULL);
 }
 
@@ -352,7 +390,11 @@ void vm_notify(struct vm *vm, enum vm_event event, const char *detail)
 
 static void set_irq_line(void *opaque, unsigned int line, bool level)
 {
-	kvm_irq_line(((struct vm *)opaque)->vm_fd, line, level);
+	const struct vm *vm = opaque;
+
+	/* The line of an adopted machine is where its device's state says it is. */
+	if (!vm->graft)
+		kvm_irq_line(vm->vm_fd, line, level);
 }
 
 struct irq vm_irq(struct vm *vm, unsigned int line)

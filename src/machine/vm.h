@@ -27,6 +27,7 @@
 #include "state/snapshot.h"
 
 struct vcpu;
+struct graft;
 struct kvm_cpuid2;
 
 #define VM_MAX_VCPUS 64
@@ -75,17 +76,31 @@ struct vm {
 	 * The guest is another process's: its RAM must not be written, the vCPUs not
 	 * be entered. True before a guest was taken over and after it was given away.
 	 */
-	bool foreign;                /* [m]                                            */
-	int exit_code;               /* [m] of the process, when it quits              */
-	bool busy;                   /* [m] an update is at work: requests wait        */
+	bool foreign;  /* [m]                                            */
+	int exit_code; /* [m] of the process, when it quits              */
+	bool busy;     /* [m] an update is at work: requests wait        */
+	/*
+	 * The machine's KVM objects are those of the old image in this address space, whose
+	 * guest runs: nothing may be changed in them. Until the guest was taken over.
+	 */
+	struct graft *graft;         /* [m]                                            */
 	const char *reset_reason;    /* [m] static string                              */
 	const char *shutdown_reason; /* [m] static string                              */
+};
+
+/* KVM objects that exist already, from the old image of a graft. */
+struct vm_adopted {
+	struct graft *graft;
+	int kvm_fd, vm_fd;           /* taken over on success          */
+	int vcpu_fds[VM_MAX_VCPUS];  /* likewise, config.nr_vcpus of them */
+	const struct snapshot *kept; /* from vm_save_kept()            */
 };
 
 struct vm_config {
 	unsigned int nr_vcpus;
 	bool no_reboot;
-	struct memmap mem; /* guest RAM; its blocks are taken over on success */
+	struct memmap mem;                /* guest RAM; its blocks are taken over on success */
+	const struct vm_adopted *adopted; /* NULL: KVM objects are made */
 };
 
 /*
@@ -149,13 +164,35 @@ void vm_notify(struct vm *vm, enum vm_event event, const char *detail);
 struct irq vm_irq(struct vm *vm, unsigned int line);
 
 /*
+ * vm_start() in two parts, for a machine that was adopted: vm_arm() makes the vCPUs enter the
+ * guest as soon as threads of the old image go on as theirs; once they do, vm_take_over() ends
+ * the adoption. Both with the machine lock held.
+ */
+void vm_arm(struct vm *vm);
+void vm_take_over(struct vm *vm);
+
+/*
+ * What KVM does not tell while a vCPU runs but an image that adopts it has to know: what is
+ * constant for a vCPU, and its power-on state. vm_list_kept() makes the empty list for both
+ * sides, vm_save_kept() fills it. Any time.
+ */
+int vm_list_kept(unsigned int nr_vcpus, struct snapshot *s, struct err *e);
+void vm_save_kept(const struct vm *vm, struct snapshot *s);
+
+/* How much of the machine's state: all, or without what KVM keeps, which stays with the VM. */
+enum vm_state_scope {
+	VM_STATE_ALL,
+	VM_STATE_OURS,
+};
+
+/*
  * The machine's state. vm_list_state() makes the empty list for saving and for
  * loading; vm_save_state() fills it (vCPUs paused; the machine is not changed);
  * vm_load_state() takes it over, in list order, each vCPU on its own thread.
  * After a failed load the machine must not run.
  */
-int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e);
-int vm_save_state(struct vm *vm, struct snapshot *s, struct err *e);
-int vm_load_state(struct vm *vm, struct snapshot *s, struct err *e);
+int vm_list_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e);
+int vm_save_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e);
+int vm_load_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e);
 
 #endif

@@ -9,13 +9,19 @@
 #include "machine/vcpu_state.h"
 #include "machine/vm.h"
 
+static bool is_in(const struct device_class *class, enum vm_state_scope scope)
+{
+	return class->state && (scope == VM_STATE_ALL || !class->in_kvm);
+}
+
 /*
  * The order is that of loading. vCPUs come before the interrupt controllers,
  * whose pending interrupts go to the LAPICs; other devices come before them
  * too (device_add()), so that re-raised lines do not look like new edges.
  */
-int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
+int vm_list_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e)
 {
+	unsigned int nr_vcpus = scope == VM_STATE_ALL ? vm->nr_vcpus : 0;
 	const struct ram_block *b = NULL;
 	struct list *pos, *tmp;
 	const char *blocker;
@@ -28,7 +34,7 @@ int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 			s->rams[s->nr_rams - 1].host = b->host;
 		}
 	}
-	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++) {
+	for (unsigned int i = 0; !r && i < nr_vcpus; i++) {
 		r = snapshot_add(s, vcpu_state_desc.name, i, &vcpu_state_desc, e);
 		if (!r)
 			r = snapshot_add(s, vcpu_apic_state_desc.name, i, &vcpu_apic_state_desc, e);
@@ -41,7 +47,7 @@ int vm_list_state(struct vm *vm, struct snapshot *s, struct err *e)
 	list_for_each(pos, tmp, &vm->devices) {
 		const struct device *d = CONTAINER_OF(pos, struct device, link);
 
-		if (!d->class->state)
+		if (!is_in(d->class, scope))
 			continue;
 		r = snapshot_add(s, d->class->name, d->instance_id, d->class->state, e);
 		if (!r && d->class->alias)
@@ -98,9 +104,10 @@ static int load_device(struct device *d, const void *state, struct err *e)
 }
 
 /* Calls save or load for each device that has state, with its item. */
-static int each_device(struct vm *vm, struct snapshot *s, bool load, struct err *e)
+static int each_device(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, bool load,
+		       struct err *e)
 {
-	size_t i = 2 * (size_t)vm->nr_vcpus;
+	size_t i = scope == VM_STATE_ALL ? 2 * (size_t)vm->nr_vcpus : 0;
 	struct list *pos, *tmp;
 	int r;
 
@@ -108,7 +115,7 @@ static int each_device(struct vm *vm, struct snapshot *s, bool load, struct err 
 		struct device *d = CONTAINER_OF(pos, struct device, link);
 		void *state;
 
-		if (!d->class->state)
+		if (!is_in(d->class, scope))
 			continue;
 		if (i >= s->nr_items)
 			return err_set(e, EINVAL, "the state list lacks device '%s' %u",
@@ -121,16 +128,37 @@ static int each_device(struct vm *vm, struct snapshot *s, bool load, struct err 
 	return 0;
 }
 
-int vm_save_state(struct vm *vm, struct snapshot *s, struct err *e)
+int vm_save_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e)
 {
-	int r = vcpu_run_on_all(vm, save_vcpu, s, e);
+	int r = scope == VM_STATE_ALL ? vcpu_run_on_all(vm, save_vcpu, s, e) : 0;
 
-	return r ? r : each_device(vm, s, false, e);
+	return r ? r : each_device(vm, scope, s, false, e);
 }
 
-int vm_load_state(struct vm *vm, struct snapshot *s, struct err *e)
+int vm_load_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e)
 {
-	int r = vcpu_run_on_all(vm, load_vcpu, s, e);
+	int r = scope == VM_STATE_ALL ? vcpu_run_on_all(vm, load_vcpu, s, e) : 0;
 
-	return r ? r : each_device(vm, s, true, e);
+	return r ? r : each_device(vm, scope, s, true, e);
+}
+
+int vm_list_kept(unsigned int nr_vcpus, struct snapshot *s, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < nr_vcpus; i++) {
+		r = snapshot_add(s, vcpu_caps_desc.name, i, &vcpu_caps_desc, e);
+		if (!r)
+			r = snapshot_add(s, vcpu_state_desc.name, i, &vcpu_state_desc, e);
+		if (!r)
+			r = snapshot_add(s, vcpu_apic_state_desc.name, i, &vcpu_apic_state_desc, e);
+	}
+	return r;
+}
+
+void vm_save_kept(const struct vm *vm, struct snapshot *s)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		vcpu_save_kept(vm->vcpus[i], s->items[3 * i].state, s->items[3 * i + 1].state,
+			       s->items[3 * i + 2].state);
 }

@@ -12,6 +12,7 @@
 #include "boot/boot.h"
 #include "ctl/ctl.h"
 #include "dev/pc/pc.h"
+#include "host/graft.h"
 #include "host/hostid.h"
 #include "host/process.h"
 #include "host/sock.h"
@@ -21,6 +22,7 @@
 #include "main/options.h"
 #include "main/ram.h"
 #include "main/trace_options.h"
+#include "state/stream.h"
 #include "update/migration.h"
 #include "update/wire.h"
 
@@ -33,6 +35,7 @@ struct program {
 	bool came_back;   /* a newer image could not run the guest and gave it back */
 	bool cpr_by_exec; /* by the image this one replaced, not by a process */
 	int cpr_sock;
+	struct graft *graft; /* from the old image in this address space; NULL: there is none */
 	struct boot *boot;
 	struct vm *vm;
 	struct migration *migration;
@@ -48,9 +51,10 @@ static int receive_guest(struct program *p, struct err *e)
 {
 	int r;
 
-	if (p->cpr_by_exec) {
+	if (p->cpr_by_exec || p->graft) {
 		if (p->opt.has_cpr)
-			log_warn("ignoring cpr channel for migration mode cpr-exec");
+			log_warn("ignoring cpr channel for migration mode %s",
+				 p->graft ? "cpr-graft" : "cpr-exec");
 		return 0;
 	}
 	if (!p->opt.has_cpr)
@@ -133,6 +137,31 @@ static int open_boot(struct program *p, const struct boot_config *cfg, uint64_t 
 	return 0;
 }
 
+/* The KVM objects of the old image; on failure this process ends, and they are not touched. */
+static int adopt_vm(struct program *p, struct vm_adopted *out, struct snapshot *kept, struct err *e)
+{
+	unsigned int n = 0;
+	int r;
+
+	while (cpr_state_find_fd(&p->cpr, VCPU_FD_NAME, n) >= 0)
+		n++;
+	if (n != p->opt.vcpus)
+		return err_set(e, EINVAL, "the old machine has %u vCPUs, this one %u: use -smp %u",
+			       n, p->opt.vcpus, n);
+	snapshot_init(kept, LAYOUT_MACHINE_TYPE);
+	r = vm_list_kept(n, kept, e);
+	if (!r)
+		r = stream_decode(graft_data(&p->graft->machine), p->graft->machine.len, kept, e);
+	*out = (struct vm_adopted){ .graft = p->graft, .kept = kept };
+	if (!r)
+		r = out->kvm_fd = cpr_state_dup_fd(&p->cpr, KVM_FD_NAME, 0, e);
+	if (r >= 0)
+		r = out->vm_fd = cpr_state_dup_fd(&p->cpr, VM_FD_NAME, 0, e);
+	for (unsigned int i = 0; r >= 0 && i < n; i++)
+		r = out->vcpu_fds[i] = cpr_state_dup_fd(&p->cpr, VCPU_FD_NAME, i, e);
+	return r < 0 ? r : 0;
+}
+
 static int create_machine(struct program *p, struct err *e)
 {
 	const struct options *o = &p->opt;
@@ -143,14 +172,21 @@ static int create_machine(struct program *p, struct err *e)
 		.serial_mask = serial_mask(o),
 	};
 	struct vm_config cfg = { .nr_vcpus = o->vcpus, .no_reboot = o->no_reboot };
+	struct vm_adopted adopted;
+	struct snapshot kept = { .nr_items = 0 };
 	int r;
 
-	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, e);
+	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, p->graft, e);
 	if (r)
 		return r;
 	r = open_boot(p, &boot, cfg.mem.ram->size, e);
+	if (!r && p->graft) {
+		r = adopt_vm(p, &adopted, &kept, e);
+		cfg.adopted = &adopted;
+	}
 	if (!r)
 		r = vm_create(&p->vm, &cfg, e);
+	snapshot_fini(&kept);
 	if (r) {
 		memmap_fini(&cfg.mem);
 		return r;
@@ -224,7 +260,9 @@ static int create_update(struct program *p, struct err *e)
 		migration_cap_set(p->migration, (enum migration_cap)cap, p->opt.caps[cap]);
 	if (p->opt.fault)
 		r = migration_set_fault(p->migration, p->opt.fault, e);
-	if (!r && p->has_cpr)
+	if (!r && p->graft)
+		r = migration_attach_graft(p->migration, p->graft, &p->cpr, e);
+	else if (!r && p->has_cpr)
 		r = migration_attach_cpr(p->migration, &p->cpr, &p->cpr_sock, e);
 	if (r)
 		return r;
@@ -270,11 +308,26 @@ static int start_incoming(struct program *p, struct err *e)
 	return r;
 }
 
+/* Returns in the process of the old image, whose descriptors in p->cpr are closed then. */
+static int start_grafted(struct program *p, struct err *e)
+{
+	int r;
+
+	vm_set_runstate(p->vm, RUNSTATE_INMIGRATE);
+	r = migration_incoming_graft(p->migration, e);
+	p->graft = NULL;
+	p->cpr.nr_fds = 0;
+	/* The kernel watches signals for the process that asks: not for the child of before. */
+	return r ? r : watch_signals(p, e);
+}
+
 /* Cold start, or the wait for a guest to take over. */
 static int start(struct program *p, struct err *e)
 {
 	int r;
 
+	if (p->graft)
+		return start_grafted(p, e);
 	if (p->opt.incoming || p->has_cpr)
 		return start_incoming(p, e);
 	r = memmap_lock(&p->vm->mem, e);
@@ -308,7 +361,7 @@ static int build(struct program *p, struct err *e)
 		r = create_machine(p, e);
 	if (!r)
 		r = create_update(p, e);
-	if (!r)
+	if (!r && !p->graft)
 		r = watch_signals(p, e);
 	if (!r)
 		r = create_monitors(p, e);
@@ -338,6 +391,19 @@ static void fall_back(struct program *p, const char *why)
 	on_exec(p, true);
 	if (migration_fall_back(state, why, &e))
 		log_error("the guest is lost: %s", e.msg);
+}
+
+/* What ends another new process must not end this one, which shares its memory with the guest. */
+static void check_graft(struct program *p, int inherited, int parsed, const struct err *e,
+			const struct err *bad_options)
+{
+	if (inherited)
+		graft_fail(p->graft, e->msg);
+	if (parsed)
+		graft_fail(p->graft, bad_options->msg);
+	if (p->opt.help || p->opt.version || p->opt.dump_vmstate)
+		graft_fail(p->graft,
+			   "its command line only asks for help, the version or the tables");
 }
 
 static void take_apart(struct program *p)
@@ -374,17 +440,24 @@ int main(int argc, char **argv)
 	if (!parsed)
 		traced = trace_options_apply(&p->opt, &bad_trace);
 	p->came_back = migration_is_fallback();
-	r = migration_inherit_cpr(&p->cpr, &e);
-	p->has_cpr = p->cpr_by_exec = r > 0;
+	p->graft = graft_inherit(&e);
+	r = p->graft ? migration_inherit_graft(p->graft, &p->cpr, &e) : -e.code;
+	p->has_cpr = p->graft && !r;
+	if (!p->graft && !r) {
+		r = migration_inherit_cpr(&p->cpr, &e);
+		p->has_cpr = p->cpr_by_exec = r > 0;
+	}
+	if (p->graft)
+		check_graft(p, r, parsed, &e, &bad_options);
 	/* The image to fall back to would have the same trouble; no guest is lost for a log. */
-	if (traced && p->cpr_by_exec)
+	if (traced && (p->cpr_by_exec || p->graft))
 		log_warn("%s", bad_trace.msg);
 	if (r < 0) {
 		log_error("%s", e.msg);
 	} else if (parsed) {
 		log_error("%s", bad_options.msg);
 		fall_back(p, bad_options.msg);
-	} else if (traced && !p->cpr_by_exec) {
+	} else if (traced && !p->cpr_by_exec && !p->graft) {
 		log_error("%s", bad_trace.msg);
 	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version || p->opt.dump_vmstate)) {
 		fall_back(p, "its command line only asks for help, the version or the tables");
@@ -399,6 +472,8 @@ int main(int argc, char **argv)
 		if (code)
 			log_error("-dump-vmstate: %s", e.msg);
 	} else if (build(p, &e) || start(p, &e)) {
+		if (p->graft)
+			graft_fail(p->graft, e.msg);
 		log_error("%s", e.msg);
 		fall_back(p, e.msg);
 		take_apart(p);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "base/util.h"
+#include "host/graft.h"
 #include "host/mem.h"
 #include "main/ram.h"
 
@@ -76,8 +77,38 @@ static int choose_main(const struct options *o, const struct backend_option **ou
 	return b == plain ? 0 : check_backend(o, b, e);
 }
 
+/* Where preserved memory comes from. */
+struct preserved {
+	const struct cpr_state *cpr; /* NULL: there is none                       */
+	const struct graft *graft;   /* it is mapped already; NULL: by descriptor */
+};
+
+/* Memory that is where it was; it may have no descriptor. */
+static int adopt_block(struct ram_block **out, const struct ram_config *cfg,
+		       const struct preserved *from, struct err *e)
+{
+	int fd = cpr_state_find_fd(from->cpr, cfg->name, 0), r;
+	void *host = graft_find_kept(from->graft, cfg->name, cfg->size);
+
+	if (!host)
+		return err_set(
+			e, EINVAL,
+			"the old machine has no RAM block '%s' of %llu bytes: -m and -machine "
+			"memory-backend= must be as they were",
+			cfg->name, (unsigned long long)cfg->size);
+	if (fd >= 0) {
+		fd = cpr_state_dup_fd(from->cpr, cfg->name, 0, e);
+		if (fd < 0)
+			return fd;
+	}
+	r = ram_block_adopt(out, cfg, fd, host, e);
+	if (r)
+		close_fd(&fd);
+	return r;
+}
+
 static int create_backend(struct ram_block **out, const struct backend_option *b, int fd,
-			  struct err *e)
+			  const struct preserved *from, struct err *e)
 {
 	const struct ram_config cfg = {
 		.name = b->id,
@@ -88,7 +119,8 @@ static int create_backend(struct ram_block **out, const struct backend_option *b
 		.readonly = b->readonly,
 		.options = b->options,
 	};
-	int r = ram_block_create(out, &cfg, fd, e);
+	int r = from && from->graft ? adopt_block(out, &cfg, from, e)
+				    : ram_block_create(out, &cfg, fd, e);
 
 	if (!r)
 		(*out)->is_backend = true;
@@ -108,8 +140,9 @@ static int take_preserved(const struct cpr_state *cpr, const char *name, bool sh
 }
 
 static int create_main(struct memmap *m, const struct backend_option *b,
-		       const struct cpr_state *cpr, struct err *e)
+		       const struct preserved *from, struct err *e)
 {
+	const struct cpr_state *cpr = from->graft ? NULL : from->cpr;
 	AUTO_CLOSE int fd = -1;
 	struct ram_block *ram;
 	int r = 0;
@@ -121,10 +154,10 @@ static int create_main(struct memmap *m, const struct backend_option *b,
 			       b->id);
 	if (cpr)
 		r = fd = take_preserved(cpr, b->id, b->share, e);
-	else
+	else if (!from->graft)
 		trace_cpr_find_fd(b->id, 0, -1);
 	if (r >= 0)
-		r = create_backend(&ram, b, fd, e);
+		r = create_backend(&ram, b, fd, from, e);
 	if (r < 0)
 		return r;
 	take_fd(&fd);
@@ -136,9 +169,10 @@ static int create_main(struct memmap *m, const struct backend_option *b,
  * The ACPI tables have a block of their own: what describes the machine to the guest stays
  * as it was told, whatever the new program would say.
  */
-static int create_tables(struct memmap *m, const struct options *o, const struct cpr_state *cpr,
+static int create_tables(struct memmap *m, const struct options *o, const struct preserved *from,
 			 struct err *e)
 {
+	const struct cpr_state *cpr = from->cpr;
 	const struct ram_config cfg = {
 		.name = LAYOUT_ACPI_BLOCK,
 		.size = LAYOUT_ACPI_END - LAYOUT_ACPI_TABLES,
@@ -150,12 +184,14 @@ static int create_tables(struct memmap *m, const struct options *o, const struct
 	int r = 0;
 
 	/* An older program kept the tables in main RAM; there they are then. */
-	if (cpr && cpr_state_find_fd(cpr, LAYOUT_ACPI_BLOCK, 0) < 0)
+	if (cpr && (from->graft ? !graft_find_kept(from->graft, cfg.name, cfg.size)
+				: cpr_state_find_fd(cpr, LAYOUT_ACPI_BLOCK, 0) < 0))
 		return 0;
-	if (cpr)
+	if (cpr && !from->graft)
 		r = fd = take_preserved(cpr, cfg.name, cfg.share, e);
 	if (r >= 0)
-		r = ram_block_create(&b, &cfg, fd, e);
+		r = from->graft ? adopt_block(&b, &cfg, from, e)
+				: ram_block_create(&b, &cfg, fd, e);
 	if (r < 0)
 		return r;
 	take_fd(&fd);
@@ -176,7 +212,7 @@ static int create_unused(struct memmap *m, const struct options *o,
 
 		if (&o->objects[i] == used)
 			continue;
-		r = create_backend(&b, &o->objects[i], -1, e);
+		r = create_backend(&b, &o->objects[i], -1, NULL, e);
 		if (r)
 			return r;
 		r = memmap_add_unused_block(m, b, e);
@@ -189,8 +225,9 @@ static int create_unused(struct memmap *m, const struct options *o,
 }
 
 int ram_create(struct memmap *out, const struct options *o, const struct cpr_state *cpr,
-	       struct err *e)
+	       const struct graft *graft, struct err *e)
 {
+	const struct preserved from = { .cpr = cpr, .graft = graft };
 	const struct backend_option *b = NULL;
 	struct backend_option plain;
 	struct memmap m = { 0 };
@@ -200,9 +237,9 @@ int ram_create(struct memmap *out, const struct options *o, const struct cpr_sta
 	if (!r)
 		r = check_ram_size(b->size, e);
 	if (!r)
-		r = create_main(&m, b, cpr, e);
+		r = create_main(&m, b, &from, e);
 	if (!r)
-		r = create_tables(&m, o, cpr, e);
+		r = create_tables(&m, o, &from, e);
 	if (!r)
 		r = create_unused(&m, o, b, e);
 	if (r) {

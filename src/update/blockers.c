@@ -19,7 +19,7 @@
 
 enum {
 	IN_PLACE = 1 << MODE_CPR_TRANSFER | 1 << MODE_CPR_EXEC,
-	ALL_MODES = IN_PLACE | 1 << MODE_NORMAL | 1 << MODE_CPR_REBOOT,
+	ALL_MODES = IN_PLACE | 1 << MODE_NORMAL | 1 << MODE_CPR_REBOOT | 1 << MODE_CPR_GRAFT,
 };
 
 /* Where reasons are gathered. */
@@ -37,7 +37,7 @@ static void add(struct reasons *r, const char *fmt, const char *name)
 		r->n++;
 }
 
-/* Where there is a stream, private RAM goes into it. */
+/* Where there is a stream, private RAM goes into it; a graft leaves it mapped. */
 static void private_ram(const struct vm *vm, struct reasons *r)
 {
 	const struct ram_block *b = NULL;

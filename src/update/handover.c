@@ -10,15 +10,18 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
+#include "host/graft.h"
 #include "host/process.h"
 #include "machine/vm.h"
+#include "update/grafting.h"
 #include "update/handover.h"
 
 /* Where a step leads to, by mode; cpr-reboot and normal mode go the same way. */
-#define NEXT(transfer_, exec_, stream_)                                                 \
+#define NEXT(transfer_, exec_, graft_, stream_)                                         \
 	{                                                                               \
 		[MODE_NORMAL] = STEP_##stream_, [MODE_CPR_REBOOT] = STEP_##stream_,     \
 		[MODE_CPR_TRANSFER] = STEP_##transfer_, [MODE_CPR_EXEC] = STEP_##exec_, \
+		[MODE_CPR_GRAFT] = STEP_##graft_,                                       \
 	}
 
 const struct handover_row handover_table[STEP_COUNT] = {
@@ -26,45 +29,50 @@ const struct handover_row handover_table[STEP_COUNT] = {
 	[STEP_CONNECT] = { .name = "connect",
 			   .enter = outgoing_connect,
 			   .undo = outgoing_undo_connect,
-			   .next = NEXT(PREPARE, LINK, IDLE) },
+			   .next = NEXT(PREPARE, LINK, PREPARE, IDLE) },
 	[STEP_PREPARE] = { .name = "prepare",
 			   .enter = outgoing_prepare,
-			   .next = NEXT(LINK, IDLE, IDLE) },
+			   .undo = grafting_undo_prepare,
+			   .next = NEXT(LINK, IDLE, STOP, IDLE) },
 	[STEP_LINK] = { .name = "link",
 			.enter = outgoing_link,
 			.undo = outgoing_undo_link,
-			.next = NEXT(STOP, STOP, STOP) },
+			.next = NEXT(STOP, STOP, IDLE, STOP) },
 	[STEP_STOP] = { .name = "stop",
 			.enter = outgoing_stop,
 			.undo = outgoing_undo_stop,
-			.next = NEXT(SAVE, SAVE, SAVE) },
-	[STEP_SAVE] = { .name = "save", .enter = outgoing_save, .next = NEXT(OFFER, EXEC, STREAM) },
-	[STEP_OFFER] = { .name = "offer", .enter = outgoing_offer, .next = NEXT(DONE, IDLE, IDLE) },
+			.next = NEXT(SAVE, SAVE, SAVE, SAVE) },
+	[STEP_SAVE] = { .name = "save",
+			.enter = outgoing_save,
+			.next = NEXT(OFFER, EXEC, OFFER, STREAM) },
+	[STEP_OFFER] = { .name = "offer",
+			 .enter = outgoing_offer,
+			 .next = NEXT(DONE, IDLE, DONE, IDLE) },
 	[STEP_EXEC] = { .name = "exec",
 			.enter = outgoing_exec,
 			.undo = outgoing_undo_exec,
-			.next = NEXT(IDLE, DONE, IDLE) },
+			.next = NEXT(IDLE, DONE, IDLE, IDLE) },
 	[STEP_STREAM] = { .name = "stream",
 			  .enter = streaming_send,
 			  .undo = streaming_undo,
-			  .next = NEXT(IDLE, IDLE, DONE) },
+			  .next = NEXT(IDLE, IDLE, IDLE, DONE) },
 	[STEP_RECEIVE] = { .name = "receive",
 			   .new_side = true,
 			   .enter = incoming_receive,
 			   .undo = streaming_undo,
-			   .next = NEXT(LOAD, LOAD, LOAD) },
+			   .next = NEXT(LOAD, LOAD, LOAD, LOAD) },
 	[STEP_LOAD] = { .name = "load",
 			.new_side = true,
 			.enter = incoming_load,
-			.next = NEXT(CLAIM, CLAIM, RUN) },
+			.next = NEXT(CLAIM, CLAIM, RUN, RUN) },
 	[STEP_CLAIM] = { .name = "claim",
 			 .new_side = true,
 			 .enter = incoming_claim,
-			 .next = NEXT(RUN, RUN, IDLE) },
+			 .next = NEXT(RUN, RUN, DONE, IDLE) },
 	[STEP_RUN] = { .name = "run",
 		       .new_side = true,
 		       .enter = incoming_run,
-		       .next = NEXT(DONE, DONE, DONE) },
+		       .next = NEXT(DONE, DONE, CLAIM, DONE) },
 	[STEP_DONE] = { .name = "done" },
 };
 
@@ -111,8 +119,15 @@ void handover_discard_file(struct migration *m)
 	m->main_created = m->main_begun = false;
 }
 
+enum vm_state_scope handover_scope(const struct migration *m)
+{
+	return m->mode == MODE_CPR_GRAFT ? VM_STATE_OURS : VM_STATE_ALL;
+}
+
 struct owner_times *handover_times(struct migration *m)
 {
+	if (m->graft)
+		return graft_shared(m->graft);
 	return m->owner.page ? owner_times(&m->owner) : &m->times;
 }
 
@@ -190,6 +205,9 @@ void handover_fail(struct migration *m, const struct err *e)
 	/* Watchers know this order: after a failed exec there is no `failing`. */
 	bool exec_failed = m->status == MIGRATION_COMPLETED;
 
+	/* The process is the old image's; there is nothing here to undo. */
+	if (m->incoming && m->graft)
+		graft_fail(m->graft, e->msg);
 	snprintf(m->error, sizeof(m->error), "%s", e->msg);
 	trace_migrate_error(e->msg);
 	m->end_ns = clock_boottime_ns();
@@ -302,6 +320,7 @@ void handover_release(struct migration *m)
 		cpr_state_fini(&m->cpr);
 		owner_fini(&m->owner);
 	}
+	graft_close(TAKE_PTR(m->graft));
 	snapshot_fini(&m->snap);
 	buf_fini(&m->stream);
 }

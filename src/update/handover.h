@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "host/loop.h"
 #include "machine/runstate.h"
+#include "machine/vm.h"
 #include "state/snapshot.h"
 #include "state/stream.h"
 #include "update/channel.h"
@@ -73,6 +74,7 @@ enum {
 	STEP_WAIT = 1
 };
 
+struct graft;
 struct ram_sample;
 struct streaming; /* streaming.c: the thread that moves state and RAM */
 
@@ -120,6 +122,8 @@ struct migration {
 	bool cancelled;     /* old: the failure is the operator's wish          */
 	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
 	void *exec_hook_opaque;
+	struct graft *graft;         /* cpr-graft: the contract with the other image   */
+	int image_fd;                /* the program this image was grafted from; owned, or -1 */
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
 	bool let_go; /* old: saved with RAM in place, which another may take by now */
 	struct ram_sample *let_go_sample; /* what that RAM held; owned                  */
@@ -235,6 +239,9 @@ void handover_discard_file(struct migration *m);
 
 /* The times of the pause, shared with the other side if there is one at the same time. */
 struct owner_times *handover_times(struct migration *m);
+
+/* What of the machine's state crosses. */
+enum vm_state_scope handover_scope(const struct migration *m);
 
 /* The machine as the other side must have it; text owned by the caller. */
 char *machine_config_text(const struct migration *m);

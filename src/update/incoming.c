@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/file.h"
+#include "host/graft.h"
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/globalstate.h"
@@ -22,6 +23,7 @@
 #include "machine/vm.h"
 #include "update/bytes_json.h"
 #include "update/channel_open.h"
+#include "update/grafting.h"
 #include "update/handover.h"
 
 enum {
@@ -139,6 +141,42 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 	}
 	trace_cpr_state_load(migration_mode_name(MODE_CPR_EXEC));
 	return 1;
+}
+
+int migration_attach_graft(struct migration *m, struct graft *g, struct cpr_state *state,
+			   struct err *e)
+{
+	int r;
+
+	m->incoming = true;
+	m->mode = MODE_CPR_GRAFT;
+	r = machine_config_check(m, state->config, e);
+	if (r)
+		return r;
+	m->ram_by_cpr = true;
+	m->graft = g;
+	m->image_fd = g->program;
+	m->peer_pid = state->pid;
+	return 0;
+}
+
+int migration_incoming_graft(struct migration *m, struct err *e)
+{
+	m->start_ns = clock_boottime_ns();
+	return handover_start(m, STEP_RECEIVE, e);
+}
+
+int migration_inherit_graft(struct graft *g, struct cpr_state *state, struct err *e)
+{
+	int r;
+
+	cpr_state_init(state);
+	r = cpr_state_decode(state, graft_data(&g->cpr_state), g->cpr_state.len, e);
+	if (!r && state->mode != MODE_CPR_GRAFT)
+		r = err_set(e, EPROTO, "the old image is not in mode cpr-graft");
+	if (!r)
+		trace_cpr_state_load(migration_mode_name(MODE_CPR_GRAFT));
+	return r;
 }
 
 int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock, struct err *e)
@@ -521,6 +559,8 @@ int incoming_receive(struct migration *m, struct err *e)
 		handover_times(m)->received = clock_boottime_ns();
 		return r;
 	}
+	if (m->mode == MODE_CPR_GRAFT)
+		return grafting_receive(m, e);
 	r = m->main_fd =
 		m->given_fd >= 0 ? take_fd(&m->given_fd) : channel_listen(&m->main_channel, e);
 	if (r >= 0)
@@ -544,12 +584,14 @@ int incoming_load(struct migration *m, struct err *e)
 {
 	int r = 0;
 
-	if (!migration_mode_streams(m->mode)) {
+	if (m->mode == MODE_CPR_GRAFT) {
+		r = grafting_decode(m, e);
+	} else if (!migration_mode_streams(m->mode)) {
 		m->state_bytes = m->stream.len;
 		r = stream_decode(m->stream.data, m->stream.len, &m->snap, e);
 	}
 	if (!r)
-		r = vm_load_state(m->vm, &m->snap, e);
+		r = vm_load_state(m->vm, handover_scope(m), &m->snap, e);
 	if (r)
 		return err_prefix(e, "load of migration failed");
 	m->saved_runstate = global_state_get(
@@ -562,6 +604,8 @@ int incoming_load(struct migration *m, struct err *e)
 
 int incoming_claim(struct migration *m, struct err *e)
 {
+	if (m->mode == MODE_CPR_GRAFT)
+		return grafting_commit(m, e);
 	if (!owner_claim(&m->owner))
 		return err_set(e, ECANCELED, "the old side took the guest back");
 	m->vm->foreign = false;
@@ -586,6 +630,10 @@ int incoming_run(struct migration *m, struct err *e)
 	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
 
+	if (m->mode == MODE_CPR_GRAFT) {
+		grafting_arm(m);
+		return STEP_NEXT;
+	}
 	if (migration_mode_streams(m->mode))
 		memmap_touch(&vm->mem);
 	vm->foreign = false;

@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/graft.h"
 #include "host/process.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
@@ -49,6 +50,7 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 		return err_set(e, ENOMEM, "no memory for the migration object");
 	m->vm = vm;
 	m->autostart = autostart;
+	m->image_fd = -1;
 	m->cpr_sock = m->given_fd = m->main_fd = m->state_memfd = m->program_fd = m->peer_pidfd =
 		-1;
 	m->cpr.state_fd = -1;
@@ -79,6 +81,7 @@ void migration_destroy(struct migration *m)
 	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);
 	free_command(m);
+	close_fd(&m->image_fd);
 	free(m->let_go_sample);
 	free(m);
 }
@@ -168,10 +171,14 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
-	int r = check_transport(mode, main_channel, e);
+	int r = mode == MODE_CPR_GRAFT ? 0 : check_transport(mode, main_channel, e);
 
 	if (r)
 		return r;
+	if (mode == MODE_CPR_GRAFT && (main_channel || cpr))
+		return err_set(e, EINVAL,
+			       "cpr-graft mode takes neither 'uri' nor 'channels': the guest does "
+			       "not leave this process");
 	if (mode == MODE_CPR_TRANSFER && !cpr)
 		return err_set(e, EINVAL, "missing 'cpr' migration channel");
 	if (at_work(m))
@@ -183,9 +190,11 @@ int migration_check(const struct migration *m, enum migration_mode mode, char *c
 			       "Can't migrate the vm that was paused due to previous migration");
 	if (m->vm->runstate == RUNSTATE_INTERNAL_ERROR)
 		return err_set(e, EBUSY, "the guest has failed; reset it first");
-	if (mode == MODE_CPR_EXEC && !command)
-		return err_set(e, EINVAL, "cpr-exec mode requires setting cpr-exec-command");
-	return blockers_check(m->vm, mode, e);
+	if ((mode == MODE_CPR_EXEC || mode == MODE_CPR_GRAFT) && !command)
+		return err_set(e, EINVAL, "%s mode requires setting cpr-exec-command",
+			       migration_mode_name(mode));
+	r = blockers_check(m->vm, mode, e);
+	return r || mode != MODE_CPR_GRAFT ? r : graft_check(command[0], e);
 }
 
 int migration_set_command(struct migration *m, char *const *argv, const char *program,
@@ -211,13 +220,13 @@ int migration_begin(struct migration *m, enum migration_mode mode,
 	m->mode = mode;
 	m->cancelled = false;
 	m->incoming = false;
-	m->main_channel = *main_channel;
+	m->main_channel = main_channel ? *main_channel : (struct channel){ 0 };
 	m->cpr_channel = cpr ? *cpr : (struct channel){ 0 };
 	m->error[0] = '\0';
 	m->times = (struct owner_times){ 0 };
 	m->start_ns = clock_boottime_ns();
 	m->setup_ns = m->end_ns = 0;
-	if (main_channel->transport == TRANSPORT_FD) {
+	if (main_channel && main_channel->transport == TRANSPORT_FD) {
 		m->given_fd = process_dup_fd(main_channel->fd, e);
 		if (m->given_fd < 0)
 			return err_prefix(e, "fd:%s", main_channel->path);
@@ -233,7 +242,7 @@ int migration_start(struct migration *m, const struct channel *main_channel,
 	char *const *command = m->params.cpr_exec_command;
 	int r = migration_check(m, mode, command, main_channel, cpr, e);
 
-	if (!r && mode == MODE_CPR_EXEC)
+	if (!r && (mode == MODE_CPR_EXEC || mode == MODE_CPR_GRAFT))
 		r = migration_set_command(m, command, NULL, e);
 	if (r)
 		return r;
@@ -351,7 +360,7 @@ int migration_list_state(struct migration *m, struct err *e)
 
 	snapshot_fini(&m->snap);
 	snapshot_init(&m->snap, LAYOUT_MACHINE_TYPE);
-	r = vm_list_state(m->vm, &m->snap, e);
+	r = vm_list_state(m->vm, handover_scope(m), &m->snap, e);
 	if (!r)
 		r = snapshot_add(&m->snap, global_state_desc.name, 0, &global_state_desc, e);
 	return r;

@@ -13,8 +13,14 @@
 #include "update/params.h"
 
 struct vm;
+struct graft;
 struct migration;
 struct cpr_state;
+
+/* Names of KVM's descriptors among those a graft hands over; a vCPU's id is its index. */
+#define KVM_FD_NAME  "kvm"
+#define VM_FD_NAME   "kvm-vm"
+#define VCPU_FD_NAME "kvm-vcpu"
 
 /* QEMU's names, in its order, of the states an update passes through here. */
 enum migration_status {
@@ -100,6 +106,17 @@ void migration_refuse_cpr(int sock, const char *why);
  */
 int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock, struct err *e);
 
+/*
+ * New image of cpr-graft: @state from @g, before the machine exists; then, once it does, the
+ * comparison with the old one's, after which @g is the migration object's. Both images use the
+ * descriptors in @state, which are not to be closed. migration_incoming_graft() returns when
+ * the guest runs in this image; until then a failure ends the process (graft_fail()).
+ */
+int migration_inherit_graft(struct graft *g, struct cpr_state *state, struct err *e);
+int migration_attach_graft(struct migration *m, struct graft *g, struct cpr_state *state,
+			   struct err *e);
+int migration_incoming_graft(struct migration *m, struct err *e);
+
 struct migration_params *migration_params(struct migration *m);
 bool migration_cap_get(const struct migration *m, enum migration_cap cap);
 void migration_cap_set(struct migration *m, enum migration_cap cap, bool on);
@@ -108,7 +125,8 @@ void migration_observe(struct migration *m, struct migration_observer *o);
 /*
  * `migrate`: checks everything checkable in the order the field knows, then
  * starts the update and returns; the rest happens in the main loop. @cpr may be
- * NULL. A failure before the start changes nothing.
+ * NULL; in mode cpr-graft @main_channel has to be NULL too. A failure before the start
+ * changes nothing.
  */
 int migration_start(struct migration *m, const struct channel *main_channel,
 		    const struct channel *cpr, struct err *e);

@@ -16,6 +16,7 @@
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/channel_open.h"
+#include "update/grafting.h"
 #include "update/handover.h"
 
 /* For the answer of a new side that has the guest already. */
@@ -45,7 +46,8 @@ static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 	if (r || m->mode != MODE_CPR_EXEC)
 		return r;
 	/* What the next image falls back to if it cannot load the guest. */
-	r = m->program_fd = process_open_program(e);
+	r = m->program_fd =
+		m->image_fd >= 0 ? process_dup_fd(m->image_fd, e) : process_open_program(e);
 	return r < 0 ? r : cpr_state_add_fd(s, PROGRAM_FD_NAME, 0, m->program_fd, e);
 }
 
@@ -98,6 +100,11 @@ int outgoing_connect(struct migration *m, struct err *e)
 	int r;
 
 	r = migration_list_state(m, e);
+	if (!r && m->mode == MODE_CPR_GRAFT) {
+		/* Whoever asked gets the answer before the main loop waits for the new image. */
+		loop_post(m->vm->loop, &m->resume_work);
+		return STEP_WAIT;
+	}
 	if (!r)
 		r = owner_create(&m->owner, e);
 	if (r)
@@ -222,6 +229,8 @@ static int wait_for_peer(struct migration *m, uint64_t deadline_ns, struct err *
 
 int outgoing_prepare(struct migration *m, struct err *e)
 {
+	if (m->mode == MODE_CPR_GRAFT)
+		return grafting_prepare(m, e);
 	return wait_for_peer(m, clock_boottime_ns() + DEADLINE_PREPARE_NS, e);
 }
 
@@ -280,6 +289,8 @@ int outgoing_stop(struct migration *m, struct err *e)
 	trace_vmstate_downtime_checkpoint("src-downtime-start");
 	m->saved_runstate = vm->runstate;
 	vm_set_busy(vm, true);
+	if (m->mode == MODE_CPR_GRAFT)
+		grafting_hold(m);
 	vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
 	t->stopped = clock_boottime_ns();
 	trace_vmstate_downtime_checkpoint("src-vm-stopped");
@@ -287,13 +298,15 @@ int outgoing_stop(struct migration *m, struct err *e)
 		return err_set(e, EAGAIN,
 			       "the guest asked for a reset or to be shut down at that moment");
 	migration_set_status(m, MIGRATION_ACTIVE);
-	return STEP_NEXT;
+	return m->mode == MODE_CPR_GRAFT ? grafting_check_held(m, e) : STEP_NEXT;
 }
 
 void outgoing_undo_stop(struct migration *m)
 {
 	struct vm *vm = m->vm;
 
+	if (m->mode == MODE_CPR_GRAFT)
+		grafting_undo_hold(m);
 	/* From postmigrate, after an exec that failed, there is one way back. */
 	vm_set_runstate(vm, RUNSTATE_FINISH_MIGRATE);
 	if (runstate_is_live(m->saved_runstate))
@@ -309,7 +322,7 @@ int outgoing_save(struct migration *m, struct err *e)
 
 	if (!migration_mode_streams(m->mode))
 		migration_set_status(m, MIGRATION_DEVICE);
-	r = vm_save_state(m->vm, &m->snap, e);
+	r = vm_save_state(m->vm, handover_scope(m), &m->snap, e);
 	if (r)
 		return err_prefix(e, "the state cannot be saved");
 	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state,
@@ -329,6 +342,8 @@ int outgoing_offer(struct migration *m, struct err *e)
 	AUTO_BUF offer = { 0 };
 	int r;
 
+	if (m->mode == MODE_CPR_GRAFT)
+		return grafting_offer(m, e);
 	buf_put_be64(&offer, m->stream.len);
 	buf_put_be64(&offer, stream_hash(m->stream.data, m->stream.len));
 	if (offer.failed)

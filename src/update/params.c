@@ -55,6 +55,7 @@ static const char *const mode_names[MODE_COUNT] = {
 	[MODE_CPR_REBOOT] = "cpr-reboot",
 	[MODE_CPR_TRANSFER] = "cpr-transfer",
 	[MODE_CPR_EXEC] = "cpr-exec",
+	[MODE_CPR_GRAFT] = "cpr-graft",
 };
 
 const char *migration_mode_name(enum migration_mode mode)

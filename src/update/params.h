@@ -14,6 +14,7 @@ enum migration_mode {
 	MODE_CPR_REBOOT,
 	MODE_CPR_TRANSFER,
 	MODE_CPR_EXEC,
+	MODE_CPR_GRAFT,
 	MODE_COUNT,
 };
 

@@ -391,6 +391,28 @@ class Vm:
         self.updates += 1
         return events
 
+    def graft_command(self, program=None, extra=()):
+        return [program or self.program] + self.args(self.generation, extra)
+
+    def graft(self, command=None, timeout=30.0):
+        """Updates by graft: another image in the same process."""
+        pid = self.pid
+        self.set_parameters(mode="cpr-graft", cpr_exec_command=command or
+                            self.graft_command())
+        self.qmp.cmd("migrate")
+        self.qmp.wait_eof(timeout)
+        if not self.proc.alive():
+            raise Failed("process ended with status %s in graft; %s" %
+                         (self.proc.popen.poll(), self.proc.log()))
+        self.proc.connect(self.qmp_path(self.generation))
+        assert self.proc.pid == pid
+        answer = self.wait_migrate(timeout)
+        if answer["status"] != "completed":
+            raise Failed("graft %s: %s; %s" % (
+                answer["status"], answer.get("error-desc"), self.proc.log()))
+        self.updates += 1
+        return answer
+
     # Saving to a stream and loading it in another process.
 
     def save(self, uri, mode="cpr-reboot", shared=False, timeout=60.0,
@@ -452,6 +474,8 @@ class Vm:
     def update(self, mode, **kwargs):
         if mode == "transfer":
             return self.transfer(**kwargs)
+        if mode == "graft":
+            return self.graft(**kwargs)
         return self.exec_(**kwargs)
 
 

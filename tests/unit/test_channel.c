@@ -242,9 +242,10 @@ static void mode_is_set_by_name_only(void **state)
 	assert_string_equal(migration_mode_name(MODE_CPR_REBOOT), "cpr-reboot");
 	assert_string_equal(migration_mode_name(MODE_CPR_TRANSFER), "cpr-transfer");
 	assert_string_equal(migration_mode_name(MODE_CPR_EXEC), "cpr-exec");
+	assert_string_equal(migration_mode_name(MODE_CPR_GRAFT), "cpr-graft");
 	assert_int_equal(migration_param_set_enum(&p, d, "cpr", &e), -EINVAL);
 	assert_string_equal(e.msg, "Parameter 'mode' does not accept value 'cpr'");
-	assert_int_equal(p.mode, MODE_CPR_EXEC);
+	assert_int_equal(p.mode, MODE_CPR_GRAFT);
 	migration_params_fini(&p);
 }
 

@@ -72,7 +72,7 @@ static void commands_reach_the_machine(void **state)
 	expect(t, "info cpus\n", "* CPU #0: thread_id=1000\r\n  CPU #1: thread_id=1001\r\n" PROMPT);
 	expect(t, "info kvm\ninfo name\n", "kvm support: enabled\r\n" PROMPT "toy\r\n" PROMPT);
 	expect(t, "info version\n", "11.1.3 (baton-0.1.0)\r\n" PROMPT);
-	expect_part(t, "help\n", "migrate [-d] URI -- ");
+	expect_part(t, "help\n", "migrate [-d] [URI] -- ");
 	expect(t, "help quit\n", "quit|q -- end this process\r\n" PROMPT);
 	expect_part(t, "info\n", "info status -- ");
 	expect(t, "q\nstop\n", "");

@@ -695,7 +695,7 @@ static void the_list_of_state_is_vcpus_then_devices_in_order(void **state)
 	device_add(&vm, &mute, &mute_class);
 	device_add(&vm, &toys[1].dev, &toy_class);
 	snapshot_init(&s, LAYOUT_MACHINE_TYPE);
-	assert_int_equal(vm_list_state(&vm, &s, &e), 0);
+	assert_int_equal(vm_list_state(&vm, VM_STATE_ALL, &s, &e), 0);
 	assert_int_equal(s.nr_items, ARRAY_SIZE(want));
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
 		assert_string_equal(s.items[i].idstr, want[i].idstr);

@@ -25,6 +25,17 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, struct err
 	return err_set(e, 38, "no vCPU here");
 }
 
+int vcpu_adopt(struct vcpu **out, struct vm *vm, unsigned int index, int fd,
+	       const struct vcpu_caps *caps, const struct vcpu_state *reset,
+	       const struct vcpu_apic_state *apic, struct err *e)
+{
+	(void)fd;
+	(void)caps;
+	(void)reset;
+	(void)apic;
+	return vcpu_create(out, vm, index, e);
+}
+
 void vcpu_destroy(struct vcpu *v)
 {
 	(void)v;

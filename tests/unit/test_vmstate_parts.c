@@ -314,12 +314,12 @@ static void what_cannot_be_saved_is_named(void **state)
 	assert_int_equal(device_class_check_migratable(&good_class, &e), 0);
 	/* Neither saved nor loaded: the list of both is refused. */
 	snapshot_init(&s, LAYOUT_MACHINE_TYPE);
-	assert_int_equal(vm_list_state(&vm, &s, &e), -EOPNOTSUPP);
+	assert_int_equal(vm_list_state(&vm, VM_STATE_ALL, &s, &e), -EOPNOTSUPP);
 	assert_string_equal(e.msg, "State blocked by non-migratable device 'silent'");
 	snapshot_fini(&s);
 	list_del(&silent.link);
 	snapshot_init(&s, LAYOUT_MACHINE_TYPE);
-	assert_int_equal(vm_list_state(&vm, &s, &e), -EOPNOTSUPP);
+	assert_int_equal(vm_list_state(&vm, VM_STATE_ALL, &s, &e), -EOPNOTSUPP);
 	assert_string_equal(e.msg, "State blocked by non-migratable device 'unsaved'");
 	assert_int_equal(snapshot_add(&s, "unsaved", 0, &unsaved_desc, &e), -EOPNOTSUPP);
 	snapshot_fini(&s);
@@ -342,7 +342,7 @@ static void the_alias_of_a_class_is_listed(void **state)
 	device_add(&vm, &d[0], &renamed);
 	device_add(&vm, &d[1], &renamed);
 	snapshot_init(&s, LAYOUT_MACHINE_TYPE);
-	assert_int_equal(vm_list_state(&vm, &s, &e), 0);
+	assert_int_equal(vm_list_state(&vm, VM_STATE_ALL, &s, &e), 0);
 	assert_ptr_equal(snapshot_find_loading(&s, "tick", 1), snapshot_find(&s, "beat", 1));
 	assert_non_null(snapshot_find(&s, "beat", 1));
 	snapshot_fini(&s);

@@ -139,6 +139,7 @@ static void i8254_destroy(struct device *d)
 const struct device_class i8254_class = {
 	.name = "i8254",
 	.state = &i8254_desc,
+	.in_kvm = true,
 	.capture = i8254_capture,
 	.apply = i8254_apply,
 	.reset = i8254_reset,

@@ -126,6 +126,7 @@ static void i8259_destroy(struct device *d)
 const struct device_class i8259_class = {
 	.name = "i8259",
 	.state = &i8259_desc,
+	.in_kvm = true,
 	.capture = i8259_capture,
 	.apply = i8259_apply,
 	.reset = i8259_reset,

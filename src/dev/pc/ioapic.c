@@ -85,6 +85,7 @@ static void ioapic_destroy(struct device *d)
 const struct device_class ioapic_class = {
 	.name = "ioapic",
 	.state = &ioapic_desc,
+	.in_kvm = true,
 	.capture = ioapic_capture,
 	.apply = ioapic_apply,
 	.reset = ioapic_reset,

@@ -113,6 +113,7 @@ static void kvmclock_destroy(struct device *d)
 const struct device_class kvmclock_class = {
 	.name = "kvmclock",
 	.state = &kvmclock_desc,
+	.in_kvm = true,
 	.capture = kvmclock_capture,
 	.apply = kvmclock_apply,
 	.destroy = kvmclock_destroy,

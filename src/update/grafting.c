@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* cpr-graft: the steps of a hand-over between two images in one process. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/trace.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/graft.h"
+#include "machine/globalstate.h"
+#include "machine/vcpu.h"
+#include "machine/vm.h"
+#include "update/grafting.h"
+#include "update/handover.h"
+
+/*
+ * DOC: theory of operation
+ *
+ * host/graft.h has the mechanism. What crosses here is what crosses in the other
+ * modes, but for what stays where it is because the process stays: RAM with its
+ * mappings, the VM and its vCPUs with all that KVM keeps. So the state is that of the
+ * devices of ours. It is handed over twice: once from the running guest, for the new image to
+ * try itself on, and once in the pause.
+ */
+
+/* For a new image to start and to build its machine; the guest runs meanwhile. */
+#define DEADLINE_GRAFT_NS UINT64_C(5000000000)
+
+enum {
+	STREAM_ROOM = 64 << 10,
+};
+
+_Static_assert(sizeof(struct owner_times) <= GRAFT_SHARED_BYTES, "the times fit in the contract");
+
+/* Everything the new image gets before the stop. */
+struct parcel {
+	struct buf cpr_state, machine, rehearsal;
+	struct graft_kept kept[RAM_MAX_BLOCKS];
+	unsigned int nr_kept;
+};
+
+static void parcel_fini(struct parcel *p)
+{
+	buf_fini(&p->cpr_state);
+	buf_fini(&p->machine);
+	buf_fini(&p->rehearsal);
+}
+
+static int add_fds(const struct vm *vm, struct cpr_state *s, struct err *e)
+{
+	const struct ram_block *b = NULL;
+	int r = cpr_state_add_fd(s, KVM_FD_NAME, 0, vm->kvm_fd, e);
+
+	if (!r)
+		r = cpr_state_add_fd(s, VM_FD_NAME, 0, vm->vm_fd, e);
+	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++)
+		r = cpr_state_add_fd(s, VCPU_FD_NAME, i, vcpu_fd(vm->vcpus[i]), e);
+	while (!r && (b = memmap_next_block(&vm->mem, b)))
+		if (b->fd >= 0)
+			r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
+	return r;
+}
+
+static int pack_cpr_state(struct migration *m, struct parcel *p, struct err *e)
+{
+	struct cpr_state s;
+	int r;
+
+	cpr_state_init(&s);
+	s.pid = getpid();
+	s.mode = m->mode;
+	s.config = machine_config_text(m);
+	r = s.config ? add_fds(m->vm, &s, e)
+		     : err_set(e, ENOMEM, "no memory for the configuration");
+	if (!r)
+		trace_cpr_state_save(migration_mode_name(m->mode));
+	if (!r)
+		r = cpr_state_encode(&s, &p->cpr_state, e);
+	/* They are borrowed. */
+	s.nr_fds = 0;
+	cpr_state_fini(&s);
+	return r;
+}
+
+static int pack_machine(const struct vm *vm, struct parcel *p, struct err *e)
+{
+	struct snapshot s;
+	int r;
+
+	snapshot_init(&s, LAYOUT_MACHINE_TYPE);
+	r = vm_list_kept(vm->nr_vcpus, &s, e);
+	if (!r) {
+		vm_save_kept(vm, &s);
+		r = stream_encode(&s, &p->machine, e);
+	}
+	snapshot_fini(&s);
+	return r;
+}
+
+static int pack_rehearsal(struct migration *m, struct parcel *p, struct err *e)
+{
+	int r = vm_save_state(m->vm, VM_STATE_OURS, &m->snap, e);
+
+	if (r)
+		return r;
+	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state, m->vm->runstate,
+			 m->vm->was_suspended);
+	return stream_encode(&m->snap, &p->rehearsal, e);
+}
+
+static int pack(struct migration *m, struct parcel *p, struct err *e)
+{
+	const struct ram_block *b = NULL;
+	int r = pack_cpr_state(m, p, e);
+
+	if (!r)
+		r = pack_machine(m->vm, p, e);
+	if (!r)
+		r = pack_rehearsal(m, p, e);
+	while (!r && (b = memmap_next_block(&m->vm->mem, b))) {
+		struct graft_kept *k = &p->kept[p->nr_kept++];
+
+		*k = (struct graft_kept){ .start = (uintptr_t)b->host, .size = b->size };
+		memcpy(k->name, b->name, sizeof(k->name));
+	}
+	/* In the pause nothing is allocated. */
+	buf_reserve(&m->stream, 2 * p->rehearsal.len + STREAM_ROOM);
+	return r;
+}
+
+int grafting_prepare(struct migration *m, struct err *e)
+{
+	struct parcel p = { .nr_kept = 0 };
+	struct vm *vm = m->vm;
+	int r = pack(m, &p, e);
+
+	if (!r) {
+		const struct graft_config c = {
+			.command = m->command,
+			.nr_contexts = vm->nr_vcpus + 1,
+			.kept = p.kept,
+			.nr_kept = p.nr_kept,
+			.cpr_state = p.cpr_state.data,
+			.cpr_state_len = p.cpr_state.len,
+			.machine = p.machine.data,
+			.machine_len = p.machine.len,
+			.rehearsal = p.rehearsal.data,
+			.rehearsal_len = p.rehearsal.len,
+		};
+
+		/* The guest uses its devices; the main loop waits here, and changes nothing. */
+		pthread_mutex_unlock(&vm->lock);
+		r = graft_start(&m->graft, &c, e);
+		if (!r)
+			r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
+		pthread_mutex_lock(&vm->lock);
+	}
+	parcel_fini(&p);
+	return r;
+}
+
+void grafting_undo_prepare(struct migration *m)
+{
+	if (m->graft)
+		graft_roll_back(TAKE_PTR(m->graft));
+}
+
+static int wait_for_verdict(struct vcpu *v, void *arg, struct err *e)
+{
+	struct graft *g = arg;
+
+	(void)e;
+	if (graft_wait_verdict(g))
+		graft_enter(g, vcpu_index(v) + 1);
+	return 0;
+}
+
+void grafting_hold(struct migration *m)
+{
+	vcpu_post_on_all(m->vm, wait_for_verdict, m->graft);
+}
+
+int grafting_check_held(struct migration *m, struct err *e)
+{
+	for (unsigned int i = 0; i < m->vm->nr_vcpus; i++)
+		if (vcpu_has_exit(m->vm->vcpus[i]))
+			return err_set(e, EAGAIN, "vCPU %u has an exit to be handled first", i);
+	return 0;
+}
+
+void grafting_undo_hold(struct migration *m)
+{
+	struct err e;
+
+	graft_take_back(m->graft);
+	/* They only waited, which cannot fail. */
+	vcpu_finish_all(m->vm, &e);
+}
+
+int grafting_offer(struct migration *m, struct err *e)
+{
+	uint64_t deadline = m->stop_ns + m->params.downtime_limit * 1000000;
+	int r = graft_offer(m->graft, m->stream.data, m->stream.len, e);
+
+	if (r)
+		return r;
+	if (graft_wait_taken(m->graft, deadline, e))
+		graft_enter(m->graft, 0);
+	return -e->code;
+}
+
+int grafting_receive(struct migration *m, struct err *e)
+{
+	const struct graft_bytes *b = &m->graft->rehearsal;
+	int r = stream_decode(graft_data(b), b->len, &m->snap, e);
+
+	if (!r)
+		r = vm_load_state(m->vm, VM_STATE_OURS, &m->snap, e);
+	if (r)
+		return err_prefix(e, "a state of the running guest cannot be loaded");
+	graft_wait_left(m->graft);
+	graft_wait_offer(m->graft);
+	handover_times(m)->received = clock_boottime_ns();
+	return STEP_NEXT;
+}
+
+int grafting_decode(struct migration *m, struct err *e)
+{
+	const struct graft_bytes *b = &m->graft->state;
+
+	m->state_bytes = b->len;
+	return stream_decode(graft_data(b), b->len, &m->snap, e);
+}
+
+void grafting_arm(struct migration *m)
+{
+	struct vm *vm = m->vm;
+
+	if (runstate_is_live(m->saved_runstate) && m->autostart)
+		vm_arm(vm);
+	else if (runstate_is_live(m->saved_runstate))
+		vm_set_runstate(vm, RUNSTATE_PAUSED);
+	else
+		vm_set_runstate(vm, m->saved_runstate);
+}
+
+int grafting_commit(struct migration *m, struct err *e)
+{
+	struct vm *vm = m->vm;
+	uint64_t entered;
+
+	(void)e;
+	graft_commit(m->graft);
+	vm_take_over(vm);
+	m->ram_by_cpr = false;
+	/* What is left of the old image goes while the guest uses its devices. */
+	pthread_mutex_unlock(&vm->lock);
+	graft_finish(m->graft);
+	pthread_mutex_lock(&vm->lock);
+	entered = vcpu_entered_ns(vm->vcpus[0]);
+	handover_times(m)->entered = entered ? entered : clock_boottime_ns();
+	return STEP_NEXT;
+}
