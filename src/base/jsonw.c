@@ -44,6 +44,8 @@ static void begin_member(struct jsonw *w, const char *key)
 
 void jsonw_begin_object(struct jsonw *w, const char *key)
 {
+	if (!w)
+		return;
 	begin_member(w, key);
 	buf_put_u8(w->out, '{');
 	w->comma = false;
@@ -51,12 +53,16 @@ void jsonw_begin_object(struct jsonw *w, const char *key)
 
 void jsonw_end_object(struct jsonw *w)
 {
+	if (!w)
+		return;
 	buf_put_u8(w->out, '}');
 	w->comma = true;
 }
 
 void jsonw_begin_array(struct jsonw *w, const char *key)
 {
+	if (!w)
+		return;
 	begin_member(w, key);
 	buf_put_u8(w->out, '[');
 	w->comma = false;
@@ -64,12 +70,16 @@ void jsonw_begin_array(struct jsonw *w, const char *key)
 
 void jsonw_end_array(struct jsonw *w)
 {
+	if (!w)
+		return;
 	buf_put_u8(w->out, ']');
 	w->comma = true;
 }
 
 void jsonw_str(struct jsonw *w, const char *key, const char *value)
 {
+	if (!w)
+		return;
 	begin_member(w, key);
 	put_quoted(w->out, value);
 }
@@ -77,14 +87,19 @@ void jsonw_str(struct jsonw *w, const char *key, const char *value)
 void jsonw_u64(struct jsonw *w, const char *key, uint64_t value)
 {
 	char num[24];
-	int n = snprintf(num, sizeof(num), "%llu", (unsigned long long)value);
+	int n;
 
+	if (!w)
+		return;
+	n = snprintf(num, sizeof(num), "%llu", (unsigned long long)value);
 	begin_member(w, key);
 	buf_put(w->out, num, (size_t)n);
 }
 
 void jsonw_bool(struct jsonw *w, const char *key, bool value)
 {
+	if (!w)
+		return;
 	begin_member(w, key);
 	buf_put_str(w->out, value ? "true" : "false");
 }

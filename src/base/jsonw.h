@@ -11,7 +11,7 @@
 /*
  * The caller owns @out and keeps it alive; the writer puts `, ` and `: ` as
  * separators and escapes everything that is not printable ASCII. @key is NULL
- * inside arrays. Memory shortage shows in out->failed.
+ * inside arrays. Memory shortage shows in out->failed. A writer that is NULL writes nothing.
  */
 struct jsonw {
 	struct buf *out;

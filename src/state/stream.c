@@ -216,20 +216,35 @@ int stream_put_tail(const struct snapshot *s, struct stream_sum *sum, struct buf
 	return 0;
 }
 
-int stream_encode(const struct snapshot *s, struct buf *out, struct err *e)
+/* @json writes to @json_text, or is NULL: then that stays empty. */
+static int encode(const struct snapshot *s, struct buf *out, struct jsonw *json,
+		  struct buf *json_text, struct err *e)
 {
-	AUTO_BUF json_text = { 0 };
 	size_t start = out->len;
 	struct stream_sum sum;
-	struct jsonw json;
 
-	jsonw_init(&json, &json_text);
-	stream_put_head(s, out, &json);
+	stream_put_head(s, out, json);
 	if (out->failed)
 		return err_set(e, ENOMEM, "no memory to write the state");
 	stream_sum_init(&sum);
 	stream_sum_add(&sum, out->data + start, out->len - start);
-	return stream_put_tail(s, &sum, out, &json, &json_text, e);
+	return stream_put_tail(s, &sum, out, json, json_text, e);
+}
+
+int stream_encode(const struct snapshot *s, struct buf *out, struct err *e)
+{
+	AUTO_BUF json_text = { 0 };
+	struct jsonw json;
+
+	jsonw_init(&json, &json_text);
+	return encode(s, out, &json, &json_text, e);
+}
+
+int stream_encode_bare(const struct snapshot *s, struct buf *out, struct err *e)
+{
+	struct buf nothing = { 0 };
+
+	return encode(s, out, NULL, &nothing, e);
 }
 
 static int get_string(struct cursor *in, char *s)

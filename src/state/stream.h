@@ -22,6 +22,11 @@
  * Does not change @s. -ENOMEM only.
  */
 int stream_encode(const struct snapshot *s, struct buf *out, struct err *e);
+/*
+ * The same with an empty description: for a reader that is there at once and knows the
+ * tables. Takes a fraction of the time.
+ */
+int stream_encode_bare(const struct snapshot *s, struct buf *out, struct err *e);
 
 /*
  * Reads a whole stream of @n bytes into the items of @s, which the receiving

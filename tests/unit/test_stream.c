@@ -278,6 +278,36 @@ static void encoding_appends_to_what_is_there(void **state)
 	assert_memory_equal(after.data + 6, plain.data, plain.len);
 }
 
+static void a_bare_state_lacks_the_description_only(void **state)
+{
+	AUTO_BUF full = { 0 };
+	AUTO_BUF bare = { 0 };
+	struct snapshot from, to;
+	struct err e;
+
+	(void)state;
+	fill_machine(&from);
+	encode(&from, &full);
+	assert_int_equal(stream_encode_bare(&from, &bare, &e), 0);
+	assert_true(bare.len < full.len / 2);
+	/* Up to the checksum over the description, which is another one. */
+	assert_memory_equal(bare.data, full.data, bare.len - 5 - 5 - 1 - 8);
+	assert_memory_equal(bare.data + bare.len - 5, "\x06\0\0\0\0", 5);
+	list_machine(&to);
+	assert_int_equal(stream_decode(bare.data, bare.len, &to, &e), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_memory_equal(item(&to, i), item(&from, i), sizeof(struct thing));
+	snapshot_fini(&from);
+	snapshot_fini(&to);
+	for (size_t n = 0; n < bare.len; n++)
+		assert_true(decode(bare.data, n, &e) < 0);
+	for (size_t bit = 0; bit < bare.len * 8; bit++) {
+		bare.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_true(decode(bare.data, bare.len, &e) < 0);
+		bare.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+}
+
 static void truncated_state_is_refused_whole(void **state)
 {
 	AUTO_BUF b = { 0 };
@@ -714,6 +744,7 @@ int main(void)
 		cmocka_unit_test(order_of_sections_is_the_senders),
 		cmocka_unit_test(the_bytes_are_those_of_qemus_format),
 		cmocka_unit_test(encoding_appends_to_what_is_there),
+		cmocka_unit_test(a_bare_state_lacks_the_description_only),
 		cmocka_unit_test(truncated_state_is_refused_whole),
 		cmocka_unit_test(every_flipped_bit_is_refused),
 		cmocka_unit_test(damage_is_called_damage),
