@@ -37,6 +37,7 @@ enum {
 	KERNEL_SIGSET_BYTES = 8,
 	KERNEL_SA_RESTORER = 0x04000000,
 	STABLE_TRIES = 16,
+	SPIN_NS = 200000,
 };
 
 /* What the child begins with. */
@@ -271,6 +272,7 @@ static int create_contract(struct graft **out, const struct graft_config *c, str
 	g->program = program;
 	g->nr_contexts = c->nr_contexts;
 	g->nr_kept = c->nr_kept;
+	g->spin = c->spin;
 	g->record = (uintptr_t)rec;
 	memcpy(g->kept, c->kept, c->nr_kept * sizeof(g->kept[0]));
 	room.at = align_up((uintptr_t)(g + 1), 64);
@@ -477,6 +479,22 @@ static uint64_t wait_ns(uint64_t deadline_ns)
 	return deadline_ns > now ? MIN(deadline_ns - now, (uint64_t)CHILD_POLL_NS) : 0;
 }
 
+/*
+ * The child goes on when this thread begins to wait for it: on the same processor that is a
+ * mere switch, on another one that has to be woken first.
+ */
+static void bring_near(pid_t child)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned int)cpu, &set);
+	sched_setaffinity(child, sizeof(set), &set);
+}
+
 int graft_wait_ready(struct graft *g, uint64_t deadline_ns, struct err *e)
 {
 	uint64_t ns;
@@ -485,8 +503,10 @@ int graft_wait_ready(struct graft *g, uint64_t deadline_ns, struct err *e)
 	for (;;) {
 		uint32_t progress = load(&g->progress);
 
-		if (progress == GRAFT_READY)
+		if (progress == GRAFT_READY) {
+			bring_near(g->child);
 			return find_added(record_of(g), e);
+		}
 		r = look_at_child(g, e);
 		if (r)
 			return r;
@@ -550,16 +570,28 @@ void graft_roll_back(struct graft *g)
 	clean_up(rec, g, g->program);
 }
 
-bool graft_wait_verdict(struct graft *g)
+void graft_wait_verdict(struct graft *g, unsigned int index)
 {
+	uint64_t limit = clock_boottime_ns() + SPIN_NS;
+	struct graft_place own;
+
+	graft_switch_prepare_in(context(g, index), &own);
+
+	while (g->spin && load(&g->verdict) == GRAFT_OPEN && clock_boottime_ns() < limit)
+		__builtin_ia32_pause();
 	while (load(&g->verdict) == GRAFT_OPEN)
 		futex_wait(&g->verdict, GRAFT_OPEN, 0);
-	return load(&g->verdict) == GRAFT_NEW;
+	if (load(&g->verdict) == GRAFT_NEW)
+		graft_switch_in(context(g, index));
+	graft_switch_cancel_in(&own);
 }
 
-void graft_enter(struct graft *g, unsigned int index)
+void graft_enter_main(struct graft *g)
 {
-	graft_switch_in(context(g, index));
+	struct graft_place own;
+
+	graft_switch_prepare_in(context(g, 0), &own);
+	graft_switch_in(context(g, 0));
 }
 
 struct graft *graft_inherit(struct err *e)
@@ -599,13 +631,14 @@ void graft_fail(struct graft *g, const char *why)
 
 void graft_leave(struct graft *g, unsigned int index)
 {
+	struct graft_context *c = context(g, index);
 	struct err e;
 
 	if (index >= g->nr_contexts)
 		err_set(&e, EINVAL, "the old image has no thread for context %u", index);
-	else if (!graft_switch_out(context(g, index), NULL, &e))
-		return;
-	graft_fail(g, e.msg);
+	if (index >= g->nr_contexts || graft_switch_prepare_out(c, &e))
+		graft_fail(g, e.msg);
+	graft_switch_out(c, NULL);
 }
 
 void graft_wait_left(struct graft *g)
@@ -627,7 +660,11 @@ static void note_actions(struct graft *g)
 
 void graft_wait_offer(struct graft *g)
 {
+	struct err e;
+
 	note_actions(g);
+	if (graft_switch_prepare_out(context(g, 0), &e))
+		graft_fail(g, e.msg);
 	store_and_wake(&g->progress, GRAFT_READY);
 	while (!load(&g->offered))
 		futex_wait(&g->offered, 0, 0);
@@ -641,10 +678,7 @@ static void set_actions(const struct graft *g)
 
 void graft_commit(struct graft *g)
 {
-	struct err e;
-
-	if (graft_switch_out(context(g, 0), &g->verdict, &e))
-		graft_fail(g, e.msg);
+	graft_switch_out(context(g, 0), &g->verdict);
 	set_actions(g);
 }
 

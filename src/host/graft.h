@@ -117,6 +117,7 @@ struct graft {
 	uint64_t strings[4];                /* its arguments, begin and end; its environment */
 	uint64_t auxv, auxv_len;
 	uint64_t record; /* the old image's own                                         */
+	uint32_t spin;   /* there are processors enough to wait without sleeping        */
 	char error[GRAFT_ERROR_MAX];        /* progress GRAFT_FAILED: why          */
 	uint8_t shared[GRAFT_SHARED_BYTES]; /* for update/: times of the pause   */
 };
@@ -128,6 +129,7 @@ struct graft_config {
 		nr_contexts; /* the main thread's, and one for each other thread that goes over */
 	const struct graft_kept *kept;
 	unsigned int nr_kept;
+	bool spin; /* see graft_wait_verdict() */
 	const void *cpr_state, *machine, *rehearsal;
 	size_t cpr_state_len, machine_len, rehearsal_len;
 };
@@ -140,7 +142,7 @@ struct graft_config {
  * unmap, open or close. That one returns 0 once the new image is ready; -errno with the
  * reason if it gives up, ends or needs longer. graft_offer() hands the state over,
  * graft_wait_taken() returns true if the new image has taken the guest: then the caller
- * calls graft_enter() for context 0. On false, with the reason, and after any failure
+ * calls graft_enter_main(). On false, with the reason, and after any failure
  * graft_roll_back() ends the child and removes what it left; it may be called at
  * any time before the verdict is GRAFT_NEW.
  */
@@ -153,10 +155,14 @@ bool graft_wait_taken(struct graft *g, uint64_t deadline_ns, struct err *e);
 bool graft_take_back(struct graft *g);
 void graft_roll_back(struct graft *g);
 
-/* Waits until there is a verdict; true: it is GRAFT_NEW. Any thread of the old image. */
-bool graft_wait_verdict(struct graft *g);
-/* This thread becomes the one of context @index, which has left. */
-void graft_enter(struct graft *g, unsigned int index) __attribute__((noreturn));
+/*
+ * Waits until there is a verdict. If that is GRAFT_NEW, this thread becomes the one of context
+ * @index, else this returns. Any thread of the old image but the main one. With
+ * graft_config.spin it does not sleep at first, since waking up takes longer than the rest.
+ */
+void graft_wait_verdict(struct graft *g, unsigned int index);
+/* The main thread becomes that of the new image. */
+void graft_enter_main(struct graft *g) __attribute__((noreturn));
 
 /*
  * New image.
@@ -173,7 +179,10 @@ struct graft *graft_inherit(struct err *e);
 void graft_leave(struct graft *g, unsigned int index);
 /* Waits until the threads of contexts 1... have left. */
 void graft_wait_left(struct graft *g);
-/* Says that all is ready, and waits for the state, which stays the contract's. */
+/*
+ * Says that all is ready, and waits for the state, which stays the contract's. From then on
+ * all signals are blocked, and no thread may be started, until graft_commit() has returned.
+ */
 void graft_wait_offer(struct graft *g);
 /* Says why this image cannot take over; the process ends, without any clean-up. */
 void graft_fail(struct graft *g, const char *why) __attribute__((noreturn));

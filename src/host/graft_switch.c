@@ -187,7 +187,7 @@ static void set_signal_mask(const uint64_t *mask, uint64_t *old)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, old, KERNEL_SIGSET_BYTES);
 }
 
-int graft_switch_out(struct graft_context *c, uint32_t *verdict, struct err *e)
+int graft_switch_prepare_out(struct graft_context *c, struct err *e)
 {
 	const uint64_t all = UINT64_MAX;
 	int r = find_tid(&c->tid_address, e), length;
@@ -205,20 +205,43 @@ int graft_switch_out(struct graft_context *c, uint32_t *verdict, struct err *e)
 	set_signal_mask(&all, &c->signal_mask);
 	syscall(SYS_set_tid_address, &c->scrap);
 	syscall(SYS_set_robust_list, NULL, c->robust_length);
+	return 0;
+}
+
+void graft_switch_out(struct graft_context *c, uint32_t *verdict)
+{
 	graft_switch_out_asm(c, verdict);
 	set_signal_mask(&c->signal_mask, NULL);
 	__atomic_store_n(&c->arrived, 1, __ATOMIC_RELEASE);
-	return 0;
+}
+
+void graft_switch_prepare_in(struct graft_context *c, struct graft_place *own)
+{
+	const uint64_t all = UINT64_MAX;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+	int length;
+
+	set_signal_mask(&all, &own->signal_mask);
+	syscall(SYS_get_robust_list, 0, &own->robust_list, &own->robust_length);
+	own->rseq = rseq_area();
+	length = rseq_unregister(own->rseq);
+	own->rseq_length = (uint32_t)(length > 0 ? length : 0);
+	prctl(PR_GET_TID_ADDRESS, &own->tid_address);
+	syscall(SYS_set_robust_list, c->robust_list, c->robust_length);
+	*(volatile pid_t *)c->tid_address = tid;
+	syscall(SYS_set_tid_address, c->tid_address);
+}
+
+void graft_switch_cancel_in(const struct graft_place *own)
+{
+	syscall(SYS_set_robust_list, own->robust_list, own->robust_length);
+	syscall(SYS_set_tid_address, own->tid_address);
+	if (own->rseq_length)
+		syscall(SYS_rseq, own->rseq, own->rseq_length, 0, RSEQ_SIG);
+	set_signal_mask(&own->signal_mask, NULL);
 }
 
 void graft_switch_in(struct graft_context *c)
 {
-	const uint64_t all = UINT64_MAX;
-
-	set_signal_mask(&all, NULL);
-	rseq_unregister(rseq_area());
-	syscall(SYS_set_robust_list, c->robust_list, c->robust_length);
-	*(volatile pid_t *)c->tid_address = (pid_t)syscall(SYS_gettid);
-	syscall(SYS_set_tid_address, c->tid_address);
 	graft_switch_in_asm(c);
 }

@@ -232,7 +232,8 @@ static int map_segment(const struct elf *f, const Elf64_Phdr *ph, struct err *e)
 	void *p = NULL;
 
 	if (ph->p_filesz)
-		p = mmap((void *)start, file_end - start, prot, MAP_PRIVATE | MAP_FIXED, f->fd,
+		p = mmap((void *)start, file_end - start, prot,
+			 MAP_PRIVATE | MAP_FIXED | MAP_POPULATE, f->fd,
 			 (off_t)(ph->p_offset & ~(PAGE - 1)));
 	else
 		file_end = start;

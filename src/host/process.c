@@ -203,6 +203,15 @@ bool process_reap(pid_t pid)
 	return waitpid(pid, NULL, WNOHANG | __WALL) != 0;
 }
 
+int process_nr_cpus(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return 1;
+	return MAX(CPU_COUNT(&set), 1);
+}
+
 int process_keep_fd(int fd, bool keep, struct err *e)
 {
 	if (fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC) < 0)

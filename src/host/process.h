@@ -44,6 +44,9 @@ void process_end_hold(pid_t pid, struct holder *holder);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);
 
+/* How many processors this thread may run on; at least 1. */
+int process_nr_cpus(void);
+
 /* Whether @fd stays open in the next program. */
 int process_keep_fd(int fd, bool keep, struct err *e);
 

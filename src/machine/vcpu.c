@@ -15,6 +15,7 @@
 #include "host/clock.h"
 #include "host/graft.h"
 #include "host/kvm.h"
+#include "host/process.h"
 #include "machine/vcpu.h"
 #include "machine/vcpu_cpuid.h"
 #include "machine/vcpu_state.h"
@@ -33,7 +34,9 @@
  */
 
 enum {
-	KICK_SIGNAL = SIGUSR1
+	KICK_SIGNAL = SIGUSR1,
+	/* A vCPU is out of the guest sooner than a thread that slept would be awake. */
+	STOP_SPIN_NS = 200000,
 };
 
 struct vcpu {
@@ -198,7 +201,8 @@ static void run_guest(struct vcpu *v)
 			pthread_mutex_unlock(&v->vm->lock);
 			return;
 		}
-		if (finishing)
+		/* KVM completes what was half done before it looks for signals. */
+		if (finishing || !__atomic_load_n(&v->run_wanted, __ATOMIC_ACQUIRE))
 			return;
 		trace_kvm_exit_intr(v->index);
 		consume_kick();
@@ -397,6 +401,11 @@ void vcpu_save_kept(const struct vcpu *v, struct vcpu_caps *caps, struct vcpu_st
 	memcpy(reset->cpuid, v->cpuid, v->nr_cpuid * sizeof(v->cpuid[0]));
 }
 
+bool vcpu_may_spin(const struct vm *vm)
+{
+	return (int)vm->nr_vcpus < process_nr_cpus();
+}
+
 bool vcpu_has_exit(const struct vcpu *v)
 {
 	return v->exit_pending;
@@ -441,6 +450,8 @@ void vcpu_resume_all(struct vm *vm)
 
 void vcpu_pause_all(struct vm *vm)
 {
+	uint64_t spin_until = vcpu_may_spin(vm) ? clock_boottime_ns() + STOP_SPIN_NS : 0;
+
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
@@ -452,6 +463,9 @@ void vcpu_pause_all(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
+		while (clock_boottime_ns() < spin_until &&
+		       !__atomic_load_n(&v->parked, __ATOMIC_ACQUIRE))
+			__builtin_ia32_pause();
 		pthread_mutex_lock(&v->lock);
 		while (!v->parked)
 			pthread_cond_wait(&v->done, &v->lock);

@@ -66,6 +66,9 @@ void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct
 		      void *arg);
 int vcpu_finish_all(struct vm *vm, struct err *e);
 
+/* There are processors enough that waiting for vCPUs need not give one away. Any thread. */
+bool vcpu_may_spin(const struct vm *vm);
+
 /* An exit of the guest waits to be handled when it goes on. Paused. */
 bool vcpu_has_exit(const struct vcpu *v);
 

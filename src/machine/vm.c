@@ -254,10 +254,12 @@ void vm_arm(struct vm *vm)
 		vcpu_resume_all(vm);
 }
 
-void vm_take_over(struct vm *vm)
+void vm_take_over(struct vm *vm, bool stopped)
 {
 	vm->graft = NULL;
 	vm->foreign = false;
+	if (stopped)
+		vm_notify(vm, VM_EVENT_STOP, NULL);
 	if (!runstate_is_live(vm->runstate))
 		return;
 	trace_vm_state_notify(1, vm->runstate, runstate_name(vm->runstate));
@@ -276,7 +278,7 @@ bool vm_wakeup(struct vm *vm)
 	return true;
 }
 
-void vm_stop(struct vm *vm, enum runstate to)
+bool vm_halt(struct vm *vm, enum runstate to)
 {
 	bool was_live = runstate_is_live(vm->runstate);
 
@@ -287,7 +289,12 @@ void vm_stop(struct vm *vm, enum runstate to)
 	vm_set_runstate(vm, to);
 	if (was_live)
 		trace_vm_state_notify(0, to, runstate_name(to));
-	if (was_live)
+	return was_live;
+}
+
+void vm_stop(struct vm *vm, enum runstate to)
+{
+	if (vm_halt(vm, to))
 		vm_notify(vm, VM_EVENT_STOP, NULL);
 }
 

@@ -139,6 +139,8 @@ bool vm_wakeup(struct vm *vm);
  * instructions. Drops the lock in between; requests may have come meanwhile.
  */
 void vm_stop(struct vm *vm, enum runstate to);
+/* vm_stop() without telling the observers; true if they are to be told. */
+bool vm_halt(struct vm *vm, enum runstate to);
 /*
  * Changes the run state without touching vCPUs, and vm->was_suspended with it. A change
  * the table forbids is logged.
@@ -166,10 +168,11 @@ struct irq vm_irq(struct vm *vm, unsigned int line);
 /*
  * vm_start() in two parts, for a machine that was adopted: vm_arm() makes the vCPUs enter the
  * guest as soon as threads of the old image go on as theirs; once they do, vm_take_over() ends
- * the adoption. Both with the machine lock held.
+ * the adoption, and tells of the stop, if the old image did not (@stopped). Both with the
+ * machine lock held.
  */
 void vm_arm(struct vm *vm);
-void vm_take_over(struct vm *vm);
+void vm_take_over(struct vm *vm, bool stopped);
 
 /*
  * What KVM does not tell while a vCPU runs but an image that adopts it has to know: what is

@@ -92,7 +92,7 @@ static int pack_machine(const struct vm *vm, struct parcel *p, struct err *e)
 	r = vm_list_kept(vm->nr_vcpus, &s, e);
 	if (!r) {
 		vm_save_kept(vm, &s);
-		r = stream_encode(&s, &p->machine, e);
+		r = stream_encode_bare(&s, &p->machine, e);
 	}
 	snapshot_fini(&s);
 	return r;
@@ -106,7 +106,7 @@ static int pack_rehearsal(struct migration *m, struct parcel *p, struct err *e)
 		return r;
 	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state, m->vm->runstate,
 			 m->vm->was_suspended);
-	return stream_encode(&m->snap, &p->rehearsal, e);
+	return stream_encode_bare(&m->snap, &p->rehearsal, e);
 }
 
 static int pack(struct migration *m, struct parcel *p, struct err *e)
@@ -141,6 +141,7 @@ int grafting_prepare(struct migration *m, struct err *e)
 			.nr_contexts = vm->nr_vcpus + 1,
 			.kept = p.kept,
 			.nr_kept = p.nr_kept,
+			.spin = vcpu_may_spin(vm),
 			.cpr_state = p.cpr_state.data,
 			.cpr_state_len = p.cpr_state.len,
 			.machine = p.machine.data,
@@ -155,6 +156,8 @@ int grafting_prepare(struct migration *m, struct err *e)
 		if (!r)
 			r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
 		pthread_mutex_lock(&vm->lock);
+		if (!r)
+			migration_set_status(m, MIGRATION_ACTIVE);
 	}
 	parcel_fini(&p);
 	return r;
@@ -171,14 +174,15 @@ static int wait_for_verdict(struct vcpu *v, void *arg, struct err *e)
 	struct graft *g = arg;
 
 	(void)e;
-	if (graft_wait_verdict(g))
-		graft_enter(g, vcpu_index(v) + 1);
+	graft_wait_verdict(g, vcpu_index(v) + 1);
 	return 0;
 }
 
 void grafting_hold(struct migration *m)
 {
 	vcpu_post_on_all(m->vm, wait_for_verdict, m->graft);
+	/* Who wants to know of the stop hears of it after the pause. */
+	m->stop_untold = vm_halt(m->vm, RUNSTATE_FINISH_MIGRATE);
 }
 
 int grafting_check_held(struct migration *m, struct err *e)
@@ -196,6 +200,9 @@ void grafting_undo_hold(struct migration *m)
 	graft_take_back(m->graft);
 	/* They only waited, which cannot fail. */
 	vcpu_finish_all(m->vm, &e);
+	if (m->stop_untold)
+		vm_notify(m->vm, VM_EVENT_STOP, NULL);
+	m->stop_untold = false;
 }
 
 int grafting_offer(struct migration *m, struct err *e)
@@ -206,7 +213,7 @@ int grafting_offer(struct migration *m, struct err *e)
 	if (r)
 		return r;
 	if (graft_wait_taken(m->graft, deadline, e))
-		graft_enter(m->graft, 0);
+		graft_enter_main(m->graft);
 	return -e->code;
 }
 
@@ -252,7 +259,7 @@ int grafting_commit(struct migration *m, struct err *e)
 
 	(void)e;
 	graft_commit(m->graft);
-	vm_take_over(vm);
+	vm_take_over(vm, runstate_is_live(m->saved_runstate));
 	m->ram_by_cpr = false;
 	/* What is left of the old image goes while the guest uses its devices. */
 	pthread_mutex_unlock(&vm->lock);

@@ -9,7 +9,7 @@ struct migration;
 
 /*
  * Old image. grafting_prepare() starts the new one and returns when it is ready;
- * grafting_hold() tells the vCPUs' threads to wait for the verdict once they are stopped;
+ * grafting_hold() stops the guest, its vCPUs' threads waiting for the verdict;
  * grafting_offer() hands the state over and does not return if the new image takes the guest.
  * The undo functions follow those of the table.
  */

@@ -131,6 +131,7 @@ struct migration {
 	bool ram_by_cpr;       /* new: RAM came by its descriptors, and is a running guest's */
 	bool claim_overdue;    /* old: the new side has the guest and was given more time    */
 	uint64_t stop_ns;      /* old: begin of the pause, where the peer cannot change it   */
+	bool stop_untold;      /* old: the observers do not know yet that the guest stopped */
 	bool given_away;       /* old: the guest is another process's              */
 	pid_t peer_pid;
 	struct loop_fd cpr_watch;

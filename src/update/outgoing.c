@@ -291,14 +291,17 @@ int outgoing_stop(struct migration *m, struct err *e)
 	vm_set_busy(vm, true);
 	if (m->mode == MODE_CPR_GRAFT)
 		grafting_hold(m);
-	vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
+	else
+		vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
 	t->stopped = clock_boottime_ns();
 	trace_vmstate_downtime_checkpoint("src-vm-stopped");
 	if (vm->reset_requested || vm->shutdown_requested || vm->failed)
 		return err_set(e, EAGAIN,
 			       "the guest asked for a reset or to be shut down at that moment");
+	if (m->mode == MODE_CPR_GRAFT)
+		return grafting_check_held(m, e);
 	migration_set_status(m, MIGRATION_ACTIVE);
-	return m->mode == MODE_CPR_GRAFT ? grafting_check_held(m, e) : STEP_NEXT;
+	return STEP_NEXT;
 }
 
 void outgoing_undo_stop(struct migration *m)
@@ -320,7 +323,7 @@ int outgoing_save(struct migration *m, struct err *e)
 {
 	int r;
 
-	if (!migration_mode_streams(m->mode))
+	if (!migration_mode_streams(m->mode) && m->mode != MODE_CPR_GRAFT)
 		migration_set_status(m, MIGRATION_DEVICE);
 	r = vm_save_state(m->vm, handover_scope(m), &m->snap, e);
 	if (r)
@@ -328,8 +331,11 @@ int outgoing_save(struct migration *m, struct err *e)
 	global_state_set(snapshot_find(&m->snap, global_state_desc.name, 0)->state,
 			 m->saved_runstate, m->vm->was_suspended);
 	trace_migrate_global_state_pre_save(runstate_name(m->saved_runstate));
-	if (!migration_mode_streams(m->mode))
+	/* Only a file may be looked at by somebody who does not know the tables. */
+	if (m->mode == MODE_CPR_EXEC)
 		r = stream_encode(&m->snap, &m->stream, e);
+	else if (!migration_mode_streams(m->mode))
+		r = stream_encode_bare(&m->snap, &m->stream, e);
 	m->state_bytes = m->stream.len;
 	handover_times(m)->saved = clock_boottime_ns();
 	trace_vmstate_downtime_checkpoint("src-non-iterable-saved");
