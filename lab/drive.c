@@ -29,7 +29,7 @@ enum {
 static const char *const promises[CHECK_COUNT] = {
 	[CHECK_UPDATES] = "every_update_succeeds",
 	[CHECK_ONE_OWNER] = "one_process_is_left_and_the_old_one_cannot_go_on",
-	[CHECK_PID] = "exec_keeps_the_pid_and_no_other_mode_does",
+	[CHECK_PID] = "exec_and_graft_keep_the_pid_and_no_other_mode_does",
 	[CHECK_COUNTER] = "the_guests_counter_is_continuous",
 	[CHECK_MEMORY] = "the_guests_memory_checksum_stays_the_same",
 	[CHECK_CLOCK_STEP] = "no_clock_of_the_guest_steps_back",
@@ -46,7 +46,7 @@ static void usage(FILE *to)
 		"usage: drive --baton PROGRAM --kernel FILE --initrd FILE --dir DIRECTORY\n"
 		"  [--next-baton PROGRAM]    what updates go to; default: the same program\n"
 		"  [--sequence MODE,...]     default: transfer,exec,transfer\n"
-		"      transfer, exec, exec-defer, reboot (the RAM of the whole run is then a\n"
+		"      transfer, exec, exec-defer, graft, reboot (the RAM of the whole run is then a\n"
 		"      file in DIRECTORY) or reboot-stream\n"
 		"  [--updates N]             N updates, transfer and exec in turn\n"
 		"  [--smp N] [--memory SIZE] [--append TEXT]\n"

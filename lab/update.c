@@ -19,7 +19,7 @@ enum {
 static const char *const mode_names[MODE_COUNT] = {
 	[MODE_TRANSFER] = "transfer",           [MODE_EXEC] = "exec",
 	[MODE_EXEC_DEFER] = "exec-defer",       [MODE_REBOOT] = "reboot",
-	[MODE_REBOOT_STREAM] = "reboot-stream",
+	[MODE_REBOOT_STREAM] = "reboot-stream", [MODE_GRAFT] = "graft",
 };
 
 const char *lab_mode_name(enum lab_mode mode)
@@ -36,9 +36,10 @@ enum lab_mode lab_mode_find(const char *name)
 	return mode;
 }
 
-static bool is_exec(enum lab_mode mode)
+/* The process stays, and with it its id. */
+static bool keeps_process(enum lab_mode mode)
 {
-	return mode == MODE_EXEC || mode == MODE_EXEC_DEFER;
+	return mode == MODE_EXEC || mode == MODE_EXEC_DEFER || mode == MODE_GRAFT;
 }
 
 static double ms_between(double from_s, double to_s)
@@ -330,6 +331,46 @@ static int by_exec(struct lab *lab, bool defer, struct update_result *r, struct 
 	return 0;
 }
 
+static int by_graft(struct lab *lab, struct update_result *r, struct err *e)
+{
+	char path[VMM_PATH_MAX];
+	struct vmm *m = &lab->vmm;
+	struct vmm_args args;
+	json_t *command = json_array();
+	uint64_t begin;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/qmp.%d", lab->config.dir, lab->generation);
+	rc = vmm_args_build(&args, &lab->config, lab->config.next_baton, path, NULL, NULL, e);
+	for (int i = 0; i < args.n; i++)
+		json_array_append_new(command, json_string(args.v[i]));
+	vmm_args_free(&args);
+	if (rc == 0)
+		rc = set_up(lab, &m->qmp, "cpr-graft", false,
+			    json_pack("{s:O}", "cpr-exec-command", command), e);
+	json_decref(command);
+	if (rc < 0)
+		return rc;
+	begin = lab_now_ns();
+	rc = qmp_call(&m->qmp, "migrate", NULL, lab->step_ms, NULL, e);
+	if (rc == 0)
+		rc = qmp_wait_eof(&m->qmp, lab->step_ms, e);
+	if (rc < 0)
+		return rc;
+	qmp_close(&m->qmp);
+	snprintf(m->qmp_path, sizeof(m->qmp_path), "%s", path);
+	rc = qmp_connect(&m->qmp, &lab->console, m->qmp_path, lab->step_ms, e);
+	if (rc == 0)
+		rc = wait_completed(lab, &m->qmp, r, e);
+	if (rc == 0)
+		rc = expect_status(lab, &m->qmp, "running", e);
+	if (rc < 0)
+		return err_prefix(e, "after graft");
+	r->done = true;
+	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
+	return 0;
+}
+
 /* The RAM must be in the state, or must not, as the mode has it. */
 static void check_state_size(struct lab *lab, const char *path, bool with_ram)
 {
@@ -451,7 +492,7 @@ static void check_processes(struct lab *lab, const struct update_result *r)
 
 	if (count != 1)
 		verdict_fault(&lab->verdict, CHECK_ONE_OWNER, "%d baton processes, not one", count);
-	if (is_exec(r->mode) != (r->pid_before == r->pid_after))
+	if (keeps_process(r->mode) != (r->pid_before == r->pid_after))
 		verdict_fault(&lab->verdict, CHECK_PID, "%s: process %d, then %d",
 			      lab_mode_name(r->mode), (int)r->pid_before, (int)r->pid_after);
 }
@@ -469,7 +510,9 @@ int update_run(struct lab *lab, enum lab_mode mode, struct update_result *r, str
 	for (int i = 0; i < LAB_PHASES; i++)
 		r->phase_ms[i] = -1;
 	c->max_gap_us = 0;
-	if (is_exec(mode))
+	if (mode == MODE_GRAFT)
+		rc = by_graft(lab, r, e);
+	else if (keeps_process(mode))
 		rc = by_exec(lab, mode == MODE_EXEC_DEFER, r, e);
 	else if (mode == MODE_TRANSFER)
 		rc = by_transfer(lab, &new, r, e);

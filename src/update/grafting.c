@@ -31,7 +31,14 @@ enum {
 	STREAM_ROOM = 64 << 10,
 };
 
-_Static_assert(sizeof(struct owner_times) <= GRAFT_SHARED_BYTES, "the times fit in the contract");
+/* What both images write down for the report. */
+struct shared {
+	struct owner_times times; /* handover_times() */
+	uint64_t start_ns;        /* of the attempt   */
+};
+
+_Static_assert(sizeof(struct shared) <= GRAFT_SHARED_BYTES, "it fits in the contract");
+_Static_assert(offsetof(struct shared, times) == 0, "handover_times() finds the times");
 
 /* Everything the new image gets before the stop. */
 struct parcel {
@@ -154,6 +161,8 @@ int grafting_prepare(struct migration *m, struct err *e)
 		pthread_mutex_unlock(&vm->lock);
 		r = graft_start(&m->graft, &c, e);
 		if (!r)
+			((struct shared *)graft_shared(m->graft))->start_ns = m->start_ns;
+		if (!r)
 			r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
 		pthread_mutex_lock(&vm->lock);
 		if (!r)
@@ -265,6 +274,8 @@ int grafting_commit(struct migration *m, struct err *e)
 	pthread_mutex_unlock(&vm->lock);
 	graft_finish(m->graft);
 	pthread_mutex_lock(&vm->lock);
+	m->start_ns = ((const struct shared *)graft_shared(m->graft))->start_ns;
+	m->setup_ns = handover_times(m)->stop;
 	entered = vcpu_entered_ns(vm->vcpus[0]);
 	handover_times(m)->entered = entered ? entered : clock_boottime_ns();
 	return STEP_NEXT;
