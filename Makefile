@@ -2,6 +2,7 @@
 # Baton: `make help` lists the targets. Everything is built below build/.
 
 SHELL := /bin/sh
+comma := ,
 VARIANT ?= release
 B := build/$(VARIANT)
 
@@ -63,6 +64,12 @@ build/baton: build/release/baton
 $(B)/baton: $(B)/src/main/main.o $(B)/libbaton.a
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The same in one file, as some install it; jansson comes with an archive too. The linker says of
+# the C library's look-up of names that it needs the shared one at run time.
+$(B)/baton-static: $(B)/src/main/main.o $(B)/libbaton.a
+	@echo "  LD    $@"
+	@$(CC) -static-pie -Wl,-z,relro,-z,now,--no-warnings -o $@ $^ $(subst -Wl$(comma)-Bdynamic,,$(LIBS))
 
 $(B)/libbaton.a: $(OBJ)
 	@rm -f $@
@@ -146,7 +153,7 @@ check: format layers laws docs unit alone asan
 guests: build/.setup
 	@tests/guest/build build/guest
 
-vmtest: build/baton guests
+vmtest: build/baton build/release/baton-static guests
 	@$(PYTEST) tests/vm tests/update
 
 compat: build/baton guests

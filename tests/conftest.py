@@ -53,6 +53,16 @@ def kvm():
 
 
 @pytest.fixture
+def static_baton():
+    """Baton in one file, without shared libraries."""
+    path = os.path.join(vm_module.ROOT, "build", "release", "baton-static")
+    if not os.path.exists(path):
+        pytest.skip("NOT BUILT: make " + os.path.relpath(path,
+                                                         vm_module.ROOT))
+    return path
+
+
+@pytest.fixture
 def vms(kvm):
     """Factory of virtual machines; all are killed when the test ends."""
     made = []

@@ -717,10 +717,13 @@ static void tell_kernel(const struct graft *g)
 		.env_end = g->strings[3],
 		.auxv = (void *)(uintptr_t)g->auxv,
 		.auxv_size = (uint32_t)g->auxv_len,
-		.exe_fd = (uint32_t)-1,
+		.exe_fd = (uint32_t)g->program,
 	};
+	if (!prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0))
+		return;
+	/* Another program needs CAP_CHECKPOINT_RESTORE, the rest no privilege. */
+	map.exe_fd = (uint32_t)-1;
 	prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
-	prctl(PR_SET_MM, PR_SET_MM_EXE_FILE, g->program, 0, 0);
 }
 
 void graft_finish(struct graft *g)

@@ -133,6 +133,7 @@ int ram_block_adopt(struct ram_block **out, const struct ram_config *c, int fd, 
 		return -ENOMEM;
 	b->fd = fd;
 	b->host = host;
+	b->borrowed = true;
 	*out = b;
 	return 0;
 }
@@ -172,7 +173,8 @@ void ram_block_destroy(struct ram_block *b)
 {
 	if (!b)
 		return;
-	mem_unmap(b->host, b->size);
+	if (!b->borrowed)
+		mem_unmap(b->host, b->size);
 	close_fd(&b->fd);
 	free(b);
 }

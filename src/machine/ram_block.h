@@ -60,6 +60,7 @@ struct ram_block {
 	bool is_backend;               /* [c] an object people know, as query-memdev lists */
 	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
 	bool fresh;                    /* [m] nobody has written to it: all zero          */
+	bool borrowed;                 /* [m] @host is another image's mapping: stays     */
 	gpa_t gpa;                     /* [c] of its start, if in_guest                   */
 	int fd;                        /* [c] owned; -1: memory without a descriptor      */
 	uint8_t *host;                 /* [c] owned mapping of @size bytes                */
@@ -77,7 +78,8 @@ const char *ram_backend_name(enum ram_backend backend);
 int ram_block_create(struct ram_block **out, const struct ram_config *cfg, int fd, struct err *e);
 /*
  * Likewise, of memory that this process has mapped at @host already; @fd is its descriptor, or
- * -1 if it has none. Takes both over on success.
+ * -1 if it has none, which is taken over on success. The mapping is not unmapped while
+ * (*out)->borrowed, which is true at first.
  */
 int ram_block_adopt(struct ram_block **out, const struct ram_config *cfg, int fd, void *host,
 		    struct err *e);

@@ -128,6 +128,9 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 		r = config->adopted ? adopt_kvm(vm, config->adopted, e) : create_kvm(vm, e);
 	if (!r)
 		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);
+	/* An adopted machine is not taken apart: its parts are a running guest's. */
+	if (r && config->adopted)
+		return r;
 	if (r) {
 		vm->mem = (struct memmap){ 0 };
 		vm_destroy(vm);
@@ -258,6 +261,8 @@ void vm_take_over(struct vm *vm, bool stopped)
 {
 	vm->graft = NULL;
 	vm->foreign = false;
+	for (unsigned int i = 0; i < vm->mem.nr_blocks; i++)
+		vm->mem.blocks[i]->borrowed = false;
 	if (stopped)
 		vm_notify(vm, VM_EVENT_STOP, NULL);
 	if (!runstate_is_live(vm->runstate))

@@ -106,7 +106,8 @@ struct vm_config {
 /*
  * Builds a machine without devices: KVM objects, RAM, interrupt controllers and vCPUs.
  * Run state prelaunch. On success the caller, whose thread becomes the main loop's, holds
- * the machine lock and owns the result; config->mem stays the caller's on failure.
+ * the machine lock and owns the result; config->mem stays the caller's on failure. After a
+ * failure with config->adopted the process is to end: what was made is left as it is.
  */
 int vm_create(struct vm **out, struct vm_config *config, struct err *e);
 /*

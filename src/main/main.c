@@ -187,6 +187,9 @@ static int create_machine(struct program *p, struct err *e)
 	if (!r)
 		r = vm_create(&p->vm, &cfg, e);
 	snapshot_fini(&kept);
+	/* With a graft the process ends now, and nothing of a running guest is taken apart. */
+	if (r && p->graft)
+		return r;
 	if (r) {
 		memmap_fini(&cfg.mem);
 		return r;

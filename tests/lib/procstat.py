@@ -30,6 +30,12 @@ def threads(pid):
     return len(os.listdir("/proc/%d/task" % pid))
 
 
+def maps(pid):
+    """How many mappings there are."""
+    with open("/proc/%d/maps" % pid, encoding="utf-8") as f:
+        return len(f.readlines())
+
+
 def thread_names(pid):
     names = []
     for task in os.listdir("/proc/%d/task" % pid):

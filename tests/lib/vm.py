@@ -392,15 +392,17 @@ class Vm:
         return events
 
     def graft_command(self, program=None, extra=()):
-        return [program or self.program] + self.args(self.generation, extra)
+        return [program or self.program] + self.args(next(self.generations), extra)
 
     def graft(self, command=None, timeout=30.0):
         """Updates by graft: another image in the same process."""
         pid = self.pid
-        self.set_parameters(mode="cpr-graft", cpr_exec_command=command or
-                            self.graft_command())
+        command = command or self.graft_command()
+        self.set_parameters(mode="cpr-graft", cpr_exec_command=command)
         self.qmp.cmd("migrate")
         self.qmp.wait_eof(timeout)
+        import re
+        self.generation = int(re.search(r"/(\d+)\.qmp", " ".join(command)).group(1))
         if not self.proc.alive():
             raise Failed("process ended with status %s in graft; %s" %
                          (self.proc.popen.poll(), self.proc.log()))
