@@ -504,11 +504,16 @@ void migration_incoming_defer(struct migration *m)
 	log_warn("the old side was not told that this side waits: %s", e.msg);
 }
 
-/* An older state of this very guest would be undamaged, and wrong. */
+/*
+ * An older state of this very guest would be undamaged, and wrong. A release that did not say
+ * which state it saved left the length at 0, which no state has.
+ */
 static int check_offered(struct migration *m, struct err *e)
 {
 	const struct owner_state *s = owner_state(&m->owner);
 
+	if (!s->length)
+		return 0;
 	if (s->length == m->stream.len && s->xxh3 == stream_hash(m->stream.data, m->stream.len))
 		return 0;
 	return err_set(e, ESTALE,

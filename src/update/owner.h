@@ -36,7 +36,7 @@ struct owner_times {
 
 /* What was saved for the next image of cpr-exec. */
 struct owner_state {
-	uint64_t length; /* of the stream, bytes */
+	uint64_t length; /* of the stream, bytes; 0: the old image does not tell */
 	uint64_t xxh3;   /* of the stream        */
 };
 
