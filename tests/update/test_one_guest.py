@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import procstat
 import qmp
 import vm as harness
 from test_fallback import exec_that_fails
@@ -37,16 +38,16 @@ def test_failed_new_side_cannot_load_another_state_into_that_memory(vm):
         "-incoming", "cpr,addr.transport=socket,addr.type=unix,addr.path=" +
         vm.cpr_path(number)])
     end = time.monotonic() + 20
-    while not harness.procstat.listens(vm.cpr_path(number)):
+    while not procstat.listens(vm.cpr_path(number)):
         assert time.monotonic() < end
         time.sleep(0.002)
     vm.migrate_to(generation)
     new.connect(vm.qmp_path(generation))
     vm.qmp.cmd("migrate_cancel")
-    with pytest.raises(qmp.QmpError):
+    # The old side has closed its end before it answered.
+    with pytest.raises(qmp.QmpError, match="Broken pipe|Connection reset"):
         new.qmp.cmd("migrate-incoming", uri="unix:" + vm.main_path(generation),
                     exit_on_error=False)
-        raise qmp.QmpError({"class": "none", "desc": "it waits in vain"})
     end = time.monotonic() + 10
     while new.qmp.cmd("query-migrate").get("status") != "failed":
         assert time.monotonic() < end
@@ -197,17 +198,20 @@ def test_source_cannot_go_on_after_another_process_had_the_memory(vms):
 def test_child_of_a_failed_exec_ends_quietly(vm):
     """It holds the memory; a crash of it would be one of our memory."""
     vm.set_parameters(mode="cpr-exec", cpr_exec_command=["/nonexistent"])
-    before = segfaults()
+    before = kernel_says_segfault()
     for _ in range(5):
         vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
         vm.wait_migrate()
         vm.running()
     time.sleep(0.1)
-    assert segfaults() == before
     assert children(vm.pid) == []
+    if before is None:
+        pytest.skip("NO RIGHT TO READ THE KERNEL'S LOG, WHERE A CRASH SHOWS")
+    assert kernel_says_segfault() == before
 
 
-def segfaults():
+def kernel_says_segfault():
+    """How often so far; None if it cannot be asked."""
     done = subprocess.run(["dmesg"], capture_output=True, check=False)
     return done.stdout.count(b"baton[") if done.returncode == 0 else None
 
