@@ -202,7 +202,6 @@ int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock
 	return 0;
 }
 
-/* Exec's last resort reads what the old image wrote of itself. */
 static void free_argv(char **argv)
 {
 	for (char **a = argv; a && *a; a++)
@@ -210,6 +209,7 @@ static void free_argv(char **argv)
 	free(argv);
 }
 
+/* Exec's last resort reads what the old image wrote of itself. */
 static char **fallback_argv(const struct cpr_state *state)
 {
 	json_t *config = json_loads(state->config, 0, NULL);
