@@ -103,12 +103,10 @@ void handover_reap_holder(void *opaque)
 {
 	struct migration *m = opaque;
 
-	if (process_reap(m->holder)) {
+	if (process_reap(m->holder))
 		m->holder = 0;
-		free(TAKE_PTR(m->holder_child));
-	} else {
+	else
 		loop_timer_set(m->vm->loop, &m->reaper, clock_boottime_ns() + REAP_INTERVAL_NS);
-	}
 }
 
 void handover_discard_file(struct migration *m)

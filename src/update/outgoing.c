@@ -22,6 +22,10 @@
 /* For the answer of a new side that has the guest already. */
 #define CLAIM_GRACE_NS UINT64_C(10000000000)
 
+enum {
+	HOLDER_INTERVAL_NS = 5000000
+};
+
 static uint64_t soon(void)
 {
 	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
@@ -240,15 +244,29 @@ static void hold_memory(struct migration *m)
 	struct err e;
 	pid_t pid;
 
-	/* The child of an attempt a moment ago is still there. */
-	if (m->holder)
-		return;
 	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &m->holder_child,
 				  &e);
 	if (pid < 0)
 		log_warn("%s", e.msg);
 	else
 		owner_times(&m->owner)->holder = (uint64_t)pid;
+}
+
+static void hold_and_go_on(struct migration *m)
+{
+	hold_memory(m);
+	/* Whoever asked gets the answer before this image is gone. */
+	loop_post(m->vm->loop, &m->resume_work);
+}
+
+static void on_holder_interval(void *opaque)
+{
+	struct migration *m = opaque;
+
+	if (m->holder)
+		loop_timer_set(m->vm->loop, &m->deadline, clock_boottime_ns() + HOLDER_INTERVAL_NS);
+	else
+		hold_and_go_on(m);
 }
 
 int outgoing_link(struct migration *m, struct err *e)
@@ -265,9 +283,15 @@ int outgoing_link(struct migration *m, struct err *e)
 		return r;
 	if (m->mode != MODE_CPR_EXEC)
 		return STEP_NEXT;
-	hold_memory(m);
-	/* Whoever asked gets the answer before this image is gone. */
-	loop_post(m->vm->loop, &m->resume_work);
+	/*
+	 * The child of the exec that started this image still takes the memory of the image
+	 * before apart. It is ours to reap, and the next image does not know of it.
+	 */
+	loop_timer_init(&m->deadline, on_holder_interval, m);
+	if (m->holder)
+		on_holder_interval(m);
+	else
+		hold_and_go_on(m);
 	return STEP_WAIT;
 }
 

@@ -2,6 +2,7 @@
 """What an operator may do at the wrong moment, and never two guests on one memory."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -214,6 +215,31 @@ def kernel_says_segfault():
     """How often so far; None if it cannot be asked."""
     done = subprocess.run(["dmesg"], capture_output=True, check=False)
     return done.stdout.count(b"baton[") if done.returncode == 0 else None
+
+
+def test_exec_waits_for_the_child_of_the_exec_before(vm):
+    """Only this image can reap it, and its own memory needs a child as well."""
+    digest = vm.static_hash()
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command(
+        extra=["-debug", "handover=load:stop"]))
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    vm.wait_for("the stop", lambda: procstat.state(vm.pid) == "T")
+    holder, = map(int, children(vm.pid))
+    os.kill(holder, signal.SIGSTOP)
+    os.kill(vm.pid, signal.SIGCONT)
+    vm.proc.connect(vm.qmp_path(vm.generation))
+    vm.wait_for("the load", lambda: vm.status()["status"] == "running")
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command())
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    for _ in range(10):
+        assert vm.qmp.cmd("query-migrate")["status"] == "setup"
+        vm.running()
+    os.kill(holder, signal.SIGCONT)
+    vm.qmp.wait_eof()
+    vm.proc.connect(vm.qmp_path(vm.generation))
+    vm.wait_for("the load", lambda: vm.status()["status"] == "running")
+    vm.wait_for("the end of both", lambda: children(vm.pid) == [])
+    check_guest(vm, digest)
 
 
 def children(pid):
