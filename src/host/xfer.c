@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "host/clock.h"
 #include "host/xfer.h"
 
 extern char **environ;
@@ -30,16 +31,20 @@ void xfer_cancel(int cancel_fd)
 	eventfd_write(cancel_fd, 1);
 }
 
-/* Until @fd is ready for @events, or the transfer is cancelled. */
-static int wait_ready(int fd, short events, int cancel_fd, const char *what, struct err *e)
+/* Until @fd is ready for @events, the transfer is cancelled, or the limit: -ETIMEDOUT, no text. */
+static int wait_ready(int fd, short events, int cancel_fd, int limit_ms, const char *what,
+		      struct err *e)
 {
+	uint64_t end = clock_boottime_ns() + (uint64_t)limit_ms * 1000000;
 	struct pollfd p[2] = {
 		{ .fd = cancel_fd, .events = POLLIN },
 		{ .fd = fd, .events = events },
 	};
 
 	for (;;) {
-		int n = poll(p, ARRAY_SIZE(p), -1);
+		uint64_t now = clock_boottime_ns();
+		int left = end > now ? (int)((end - now + 999999) / 1000000) : 0;
+		int n = poll(p, ARRAY_SIZE(p), limit_ms == XFER_NO_LIMIT ? -1 : left);
 
 		if (n < 0 && errno != EINTR)
 			return err_set_errno(e, "cannot wait for %s", what);
@@ -47,6 +52,8 @@ static int wait_ready(int fd, short events, int cancel_fd, const char *what, str
 			return err_set(e, ECANCELED, "the transfer was cancelled");
 		if (n > 0)
 			return 0;
+		if (n == 0)
+			return -ETIMEDOUT;
 	}
 }
 
@@ -77,14 +84,19 @@ static int advance(struct iovec **iov, int count, size_t n)
 	return count;
 }
 
-int xfer_writev(int fd, int cancel_fd, struct iovec *iov, int n, const char *what, struct err *e)
+int xfer_writev(int fd, int cancel_fd, int stall_ms, struct iovec *iov, int n, const char *what,
+		struct err *e)
 {
 	make_nonblocking(fd);
 	n = advance(&iov, n, 0);
 	while (n) {
-		int r = wait_ready(fd, POLLOUT, cancel_fd, what, e);
+		int r = wait_ready(fd, POLLOUT, cancel_fd, stall_ms, what, e);
 		ssize_t w;
 
+		if (r == -ETIMEDOUT)
+			return err_set(e, ETIMEDOUT,
+				       "Unable to write to %s: it has taken no byte for %g s", what,
+				       stall_ms / 1e3);
 		if (r)
 			return r;
 		w = writev(fd, iov, n);
@@ -102,7 +114,7 @@ int xfer_read(int fd, int cancel_fd, void *p, size_t room, size_t *got, const ch
 {
 	make_nonblocking(fd);
 	for (;;) {
-		int r = wait_ready(fd, POLLIN, cancel_fd, what, e);
+		int r = wait_ready(fd, POLLIN, cancel_fd, XFER_NO_LIMIT, what, e);
 		ssize_t n;
 
 		if (r)
@@ -180,16 +192,22 @@ pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e)
 	return pid;
 }
 
-int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e)
+int xfer_wait_child(pid_t pid, int cancel_fd, int limit_ms, const char *what, struct err *e)
 {
 	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int status = 0, r = 0;
 	pid_t done;
 
 	if (pidfd >= 0)
-		r = wait_ready(pidfd, POLLIN, cancel_fd, what, e);
-	if (r)
+		r = wait_ready(pidfd, POLLIN, cancel_fd, limit_ms, what, e);
+	if (r == -ETIMEDOUT)
+		err_set(e, ETIMEDOUT, "%s has not ended within %g s and was killed", what,
+			limit_ms / 1e3);
+	/* Itself too: it may have left the group that it led. */
+	if (r) {
 		kill(-pid, SIGKILL);
+		kill(pid, SIGKILL);
+	}
 	while ((done = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
 		;
 	if (r)

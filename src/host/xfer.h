@@ -18,12 +18,18 @@
 int xfer_cancel_create(struct err *e);
 void xfer_cancel(int cancel_fd);
 
+enum {
+	XFER_NO_LIMIT = -1 /* for a limit in milliseconds */
+};
+
 /*
  * Writes all @n pieces to @fd, which is made non-blocking unless it is a regular file, from
- * its position on. @iov is changed. @what names it in errors. Any thread.
+ * its position on. @iov is changed. @what names it in errors. -ETIMEDOUT if no byte could be
+ * written for @stall_ms. Any thread.
  */
-int xfer_writev(int fd, int cancel_fd, struct iovec *iov, int n, const char *what, struct err *e);
-/* Reads up to @room bytes; *@got is 0 at the end only. Likewise. */
+int xfer_writev(int fd, int cancel_fd, int stall_ms, struct iovec *iov, int n, const char *what,
+		struct err *e);
+/* Reads up to @room bytes, waiting for ever; *@got is 0 at the end only. Likewise. */
 int xfer_read(int fd, int cancel_fd, void *p, size_t room, size_t *got, const char *what,
 	      struct err *e);
 
@@ -37,13 +43,14 @@ void xfer_end(int fd);
 /*
  * Runs the program @argv[0] (searched in PATH) with its standard input (@to_child) or output
  * connected to *@fd, which the caller owns; no other descriptor of ours but standard ones
- * is open in it. It leads a process group of its own. Returns the process id, to be given to xfer_wait_child() once.
+ * is open in it. It leads a process group of its own. Returns the process id, to be given
+ * to xfer_wait_child() once.
  */
 pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e);
 /*
- * Waits until the child has ended, or after a cancel kills it and its group; fails unless it ended with
- * status 0. @what names it.
+ * Waits until the child has ended; kills it and its group after a cancel (-ECANCELED) or
+ * @limit_ms (-ETIMEDOUT). Fails unless it ended with status 0. @what names it.
  */
-int xfer_wait_child(pid_t pid, int cancel_fd, const char *what, struct err *e);
+int xfer_wait_child(pid_t pid, int cancel_fd, int limit_ms, const char *what, struct err *e);
 
 #endif

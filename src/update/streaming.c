@@ -33,6 +33,13 @@
  * Cancelling makes every wait of the thread end, so joining it is short.
  */
 
+enum {
+	STALL_MS = 30000,     /* a save of which no byte is taken for so long has failed   */
+	SAVE_END_MS = 300000, /* a command may have to write what it took to a slow disk */
+	LOAD_END_MS = 10000,
+	FAILED_END_MS = 1000,
+};
+
 struct streaming {
 	struct migration *m;
 	pthread_t thread;
@@ -70,7 +77,6 @@ static uint64_t next_data(void *opaque, const struct snapshot_ram *ram, uint64_t
 {
 	const struct streaming *st = opaque;
 	const struct ram_block *b = memmap_find_block(&st->m->vm->mem, ram->name);
-
 	uint64_t base = b->options.offset, data;
 
 	/* What a private mapping holds is not in its file. */
@@ -87,7 +93,7 @@ static int write_pieces(void *opaque, struct iovec *iov, int n, struct err *e)
 {
 	struct streaming *st = opaque;
 
-	return xfer_writev(st->m->main_fd, st->cancel_fd, iov, n, st->what, e);
+	return xfer_writev(st->m->main_fd, st->cancel_fd, STALL_MS, iov, n, st->what, e);
 }
 
 static int read_piece(void *opaque, void *p, size_t room, size_t *got, struct err *e)
@@ -97,20 +103,28 @@ static int read_piece(void *opaque, void *p, size_t room, size_t *got, struct er
 	return xfer_read(st->m->main_fd, st->cancel_fd, p, room, got, st->what, e);
 }
 
-/* The command at the other end of a pipe has the last word on whether all went well. */
+/*
+ * The command at the other end of a pipe has the last word on whether all went well. After a
+ * failure of ours it gets a moment to end by itself, with a status that may say more.
+ */
 static int finish_child(struct streaming *st, int r)
 {
+	int limit_ms = st->sending ? SAVE_END_MS : LOAD_END_MS, w;
 	pid_t pid = st->child;
 	struct err why;
 
 	if (!pid)
 		return r;
-	close_fd(&st->m->main_fd);
+	/* Only a whole state has an end: what is cut off should not look like one. */
+	if (!r)
+		close_fd(&st->m->main_fd);
 	st->child = 0;
-	if (!xfer_wait_child(pid, st->cancel_fd, st->what, &why))
+	w = xfer_wait_child(pid, st->cancel_fd, r ? FAILED_END_MS : limit_ms, st->what, &why);
+	close_fd(&st->m->main_fd);
+	if (!w || (r && w == -ETIMEDOUT))
 		return r;
 	st->err = why;
-	return -why.code;
+	return w;
 }
 
 static struct ram_sample *sample_item(struct migration *m)
@@ -383,7 +397,7 @@ void streaming_undo(struct migration *m)
 
 		close_fd(&m->main_fd);
 		xfer_cancel(st->cancel_fd);
-		xfer_wait_child(st->child, st->cancel_fd, st->what, &ignored);
+		xfer_wait_child(st->child, st->cancel_fd, 0, st->what, &ignored);
 		st->child = 0;
 	}
 	if (st->locked)

@@ -54,6 +54,13 @@ def state(pid):
         return None
 
 
+def children(pid):
+    """Process ids."""
+    with open("/proc/%d/task/%d/children" % (pid, pid),
+              encoding="ascii") as f:
+        return [int(word) for word in f.read().split()]
+
+
 def ram_fd(pid):
     """Path of the descriptor of guest RAM."""
     for fd, target in fds(pid).items():

@@ -205,7 +205,7 @@ def test_child_of_a_failed_exec_ends_quietly(vm):
         vm.wait_migrate()
         vm.running()
     time.sleep(0.1)
-    assert children(vm.pid) == []
+    assert procstat.children(vm.pid) == []
     if before is None:
         pytest.skip("NO RIGHT TO READ THE KERNEL'S LOG, WHERE A CRASH SHOWS")
     assert kernel_says_segfault() == before
@@ -224,7 +224,7 @@ def test_exec_waits_for_the_child_of_the_exec_before(vm):
         extra=["-debug", "handover=load:stop"]))
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
     vm.wait_for("the stop", lambda: procstat.state(vm.pid) == "T")
-    holder, = map(int, children(vm.pid))
+    holder, = procstat.children(vm.pid)
     os.kill(holder, signal.SIGSTOP)
     os.kill(vm.pid, signal.SIGCONT)
     vm.proc.connect(vm.qmp_path(vm.generation))
@@ -238,14 +238,8 @@ def test_exec_waits_for_the_child_of_the_exec_before(vm):
     vm.qmp.wait_eof()
     vm.proc.connect(vm.qmp_path(vm.generation))
     vm.wait_for("the load", lambda: vm.status()["status"] == "running")
-    vm.wait_for("the end of both", lambda: children(vm.pid) == [])
+    vm.wait_for("the end of both", lambda: procstat.children(vm.pid) == [])
     check_guest(vm, digest)
-
-
-def children(pid):
-    with open("/proc/%d/task/%d/children" % (pid, pid),
-              encoding="ascii") as f:
-        return f.read().split()
 
 
 def test_pidfile_of_another_process_is_left_alone(vms):

@@ -507,6 +507,46 @@ def test_command_that_dies_fails_the_save(vms, command, error):
     check_goes_on(vm, digest, error, FAILED_EVENTS)
 
 
+def test_command_that_takes_no_more_fails_the_save_though_it_does_not_end(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    digest = vm.static_hash()
+    vm.save("exec:exec <&-; sleep 1000", timeout=20)
+    check_goes_on(vm, digest, "Broken pipe")
+
+
+@pytest.mark.parametrize("command,error", (
+    ("cat '%s'; sleep 1000", "has not ended within 10 s"),
+    ("head -c 100000 '%s'; echo nonsense; sleep 1000", ""),
+    ("head -c 100000 '%s'; exit 4", "ended with status 4"),
+))
+def test_load_does_not_wait_for_a_command_without_end(vms, command, error):
+    vm = vms("gap", append="pattern=16M").start()
+    state = vm.path("vm.state")
+    vm.save("file:" + state)
+    vm.quit()
+    _, new = vm.spawn_deferred()
+    if "nonsense" in command:
+        with open(state, "r+b") as f:
+            f.seek(50000)
+            f.write(b"\xff" * 4096)
+    new.qmp.cmd("migrate-incoming", uri="exec:" + command % state,
+                exit_on_error=False)
+    answer = vm.wait_loaded(new, 20)
+    assert answer["status"] == "failed"
+    assert error in answer["error-desc"], answer
+    assert "signal" not in answer["error-desc"], answer
+    assert procstat.children(new.pid) == []
+
+
+def test_peer_that_takes_nothing_fails_the_save_after_a_while(vms):
+    vm = vms("gap", append="pattern=16M").start()
+    digest = vm.static_hash()
+    with stuck_save(vm):
+        answer = vm.wait_migrate(60)
+    assert answer["status"] == "failed"
+    check_goes_on(vm, digest, "it has taken no byte for 30 s")
+
+
 def test_peer_that_goes_away_fails_the_save(vms):
     vm = vms("gap", append="pattern=16M").start()
     digest = vm.static_hash()
