@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Connecting to a socket without waiting for the answer. */
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/dial.h"
+#include "host/resolve.h"
 
 enum {
 	MAX_ADDRESSES = 8,
@@ -83,18 +83,16 @@ int dial_create_unix(struct dial **out, const char *path, bool abstract, struct 
 
 int dial_create_inet(struct dial **out, const char *host, const char *port, struct err *e)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list, *a;
 	struct dial *d;
 	int r = allocate(&d, host, port, e);
 
 	if (r)
 		return r;
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	r = resolve_inet(host, port, false, RESOLVE_MS, &list, e);
 	if (r) {
 		dial_destroy(d);
-		return err_set(e, EINVAL, "address resolution failed for %s:%s: %s", host, port,
-			       gai_strerror(r));
+		return r;
 	}
 	for (a = list; a && d->nr < MAX_ADDRESSES; a = a->ai_next) {
 		struct address *to = &d->addresses[d->nr++];

@@ -10,8 +10,8 @@
 struct dial;
 
 /*
- * Notes where to connect to. A host's name is looked up here, once, which may take its
- * time; an empty one is this host. The caller owns the result. Any thread, as all here.
+ * Notes where to connect to. A host's name is looked up here, once, which may take
+ * RESOLVE_MS; an empty one is this host. The caller owns the result. Any thread, as all here.
  */
 int dial_create_unix(struct dial **out, const char *path, bool abstract, struct err *e);
 int dial_create_inet(struct dial **out, const char *host, const char *port, struct err *e);

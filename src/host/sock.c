@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/resolve.h"
 #include "host/sock.h"
 
 static int unix_address(const char *path, struct sockaddr_un *sa, struct err *e)
@@ -83,17 +84,12 @@ int sock_connect_unix(const char *path, struct err *e)
 /* Tries each address the name stands for until one works. */
 static int open_inet(const char *host, const char *port, bool server, struct err *e)
 {
-	const struct addrinfo hints = {
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = server ? AI_PASSIVE : 0,
-	};
 	struct addrinfo *list, *a;
 	int fd = -1, one = 1, r, saved = 0;
 
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	r = resolve_inet(host, port, server, RESOLVE_MS, &list, e);
 	if (r)
-		return err_set(e, EINVAL, "address resolution failed for %s:%s: %s", host, port,
-			       gai_strerror(r));
+		return r;
 	for (a = list; a; a = a->ai_next) {
 		fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
 		if (fd < 0) {

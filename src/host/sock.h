@@ -13,7 +13,8 @@
 /*
  * Listening sockets. A UNIX socket is made with mode 0600; a path left over by a process
  * that is gone is replaced, one that somebody listens at is not. The caller unlinks the
- * path. Returns the descriptor, close-on-exec, owned by the caller; so do the next ones.
+ * path. A host's name may take RESOLVE_MS to look up. Returns the descriptor, close-on-exec,
+ * owned by the caller; so do the next ones.
  */
 int sock_listen_unix(const char *path, struct err *e);
 int sock_listen_inet(const char *host, const char *port, struct err *e);
