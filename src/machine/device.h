@@ -33,6 +33,7 @@
 
 struct vm;
 struct device;
+struct host_time;
 
 /* All hooks run with the machine lock held and no vCPU in the guest, unless said otherwise. */
 struct device_class {
@@ -52,6 +53,8 @@ struct device_class {
 	 * and then the whole load fails. NULL: copies into `s`.
 	 */
 	int (*apply)(struct device *d, const void *state, struct err *e);
+	/* When, by the saving host's clocks, such a state was captured. NULL: it does not tell. */
+	void (*captured_at)(const void *state, struct host_time *t);
 	/* Recomputes what derives from `s` (interrupt level, timers). NULL: nothing does. */
 	void (*loaded)(struct device *d);
 	/* The guest is about to run after a stop, or has stopped; for timers. NULL: no matter. */

@@ -571,7 +571,7 @@ int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, s
 }
 
 int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic_state *a,
-	      struct err *e)
+	      const struct time_shift *time, struct err *e)
 {
 	size_t bytes = s->nr_cpuid * sizeof(s->cpuid[0]);
 	int r;
@@ -583,12 +583,17 @@ int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic
 		memcpy(v->cpuid, s->cpuid, bytes);
 		v->nr_cpuid = s->nr_cpuid;
 	}
-	return vcpu_state_set(v->fd, &v->caps, s, a, true, e);
+	return vcpu_state_set(v->fd, &v->caps, s, a, time, e);
+}
+
+int vcpu_read_tsc(struct vcpu *v, uint32_t khz, struct tsc_reading *out, struct err *e)
+{
+	return vcpu_tsc_read(v->fd, &v->caps, khz, out, e);
 }
 
 static int reset_on_thread(struct vcpu *v, void *arg, struct err *e)
 {
-	int r = vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, false, e);
+	int r = vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, NULL, e);
 
 	return r ? r : vcpu_tsc_reset(v->fd, &v->caps, *(const uint64_t *)arg, e);
 }
@@ -674,7 +679,7 @@ static int set_entry_on_thread(struct vcpu *v, void *arg, struct err *e)
 	s->regs[GPR_RBX] = en->rbx;
 	s->regs[GPR_RSI] = en->rsi;
 	s->regs[GPR_RFLAGS] = RFLAGS_FIXED;
-	return vcpu_state_set(v->fd, &v->caps, s, v->reset_apic, false, e);
+	return vcpu_state_set(v->fd, &v->caps, s, v->reset_apic, NULL, e);
 }
 
 int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct err *e)

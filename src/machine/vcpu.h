@@ -15,6 +15,8 @@ struct vcpu;
 struct vcpu_state;
 struct vcpu_apic_state;
 struct vcpu_caps;
+struct time_shift;
+struct tsc_reading;
 
 /*
  * Creates vCPU @index with its KVM object and thread; the thread waits. Main
@@ -93,12 +95,14 @@ int vcpu_reset_all(struct vm *vm, struct err *e);
 
 /*
  * Reads or sets the whole state, CPUID included; paused, on the vCPU's own thread
- * (vcpu_run_on_all()). The guest sees no difference after saving; -EAGAIN if the vCPU has to
+ * (vcpu_run_on_all()). @time: the same for all. The guest sees no difference after saving; -EAGAIN if the vCPU has to
  * run for a moment first. After a failed load the vCPU must not run.
  */
 int vcpu_save(struct vcpu *v, struct vcpu_state *s, struct vcpu_apic_state *a, struct err *e);
 int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic_state *a,
-	      struct err *e);
+	      const struct time_shift *time, struct err *e);
+/* The clocks of this host, for a load on another boot: vcpu_tsc_read(). Likewise. */
+int vcpu_read_tsc(struct vcpu *v, uint32_t khz, struct tsc_reading *out, struct err *e);
 
 /* When the vCPU entered the guest after the last resume, CLOCK_BOOTTIME; 0: not yet. */
 uint64_t vcpu_entered_ns(const struct vcpu *v);

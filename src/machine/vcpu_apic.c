@@ -115,13 +115,14 @@ void vcpu_apic_advance(struct vcpu_apic_state *a, uint64_t now_ns)
 	}
 }
 
-int vcpu_apic_set(int vcpu_fd, const struct vcpu_apic_state *a, bool keep_time, struct err *e)
+int vcpu_apic_set(int vcpu_fd, const struct vcpu_apic_state *a, const struct time_shift *time,
+		  struct err *e)
 {
 	struct vcpu_apic_state now = *a;
 
 	_Static_assert(sizeof(struct kvm_lapic_state) == VCPU_LAPIC_BYTES,
 		       "the LAPIC page is 1 KiB");
-	if (keep_time)
-		vcpu_apic_advance(&now, clock_boottime_ns());
+	if (time)
+		vcpu_apic_advance(&now, time_shift_boottime(time, clock_boottime_ns()));
 	return kvm_set_lapic(vcpu_fd, (const struct kvm_lapic_state *)now.regs, e);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "machine/time_shift.h"
 #include "state/vmstate.h"
 
 enum {
@@ -30,10 +31,11 @@ extern const struct vs_desc vcpu_apic_state_desc;
 int vcpu_apic_get(int vcpu_fd, uint32_t bus_ns, struct vcpu_apic_state *a, struct err *e);
 
 /*
- * Sets it, before the MSRs (the TSC deadline needs the timer mode). @keep_time: the timer
- * counted on since the state was saved, see vcpu_apic_advance().
+ * Sets it, before the MSRs (the TSC deadline needs the timer mode). @time: the timer counted
+ * on since the state was saved, see vcpu_apic_advance(); NULL: it did not.
  */
-int vcpu_apic_set(int vcpu_fd, const struct vcpu_apic_state *a, bool keep_time, struct err *e);
+int vcpu_apic_set(int vcpu_fd, const struct vcpu_apic_state *a, const struct time_shift *time,
+		  struct err *e);
 
 /* The timer is in one-shot or periodic mode and has been started. */
 bool vcpu_apic_timer_counts(const struct vcpu_apic_state *a);
@@ -42,7 +44,7 @@ bool vcpu_apic_timer_expired(const struct vcpu_apic_state *before,
 			     const struct vcpu_apic_state *after);
 
 /*
- * Advances a one-shot or periodic count to @now_ns (CLOCK_BOOTTIME), as real hardware would
+ * Advances a one-shot or periodic count to @now_ns (CLOCK_BOOTTIME of the saving host), as real hardware would
  * have counted, and requests the interrupt if it ran out; several periods that ran out
  * are one interrupt, and the phase is kept. A one-shot that has run out gets an initial
  * count of 0, since KVM would fire it again when it is set.

@@ -161,6 +161,7 @@ const struct vs_desc vcpu_state_desc = {
 static const struct vs_field caps_fields[] = {
 	VS_FIELD_RANGE(struct vcpu_caps, xsave_size, 0, VCPU_MAX_XSAVE),
 	VS_FIELD_RANGE(struct vcpu_caps, apic_bus_ns, 1, 1000000),
+	VS_FIELD(struct vcpu_caps, tsc_khz),
 	VS_FIELD(struct vcpu_caps, has_xsave2),
 	VS_FIELD(struct vcpu_caps, has_xcrs),
 	VS_FIELD(struct vcpu_caps, has_sregs2),
@@ -275,12 +276,14 @@ int vcpu_caps_probe(struct vcpu_caps *caps, int kvm_fd, int vm_fd, int vcpu_fd, 
 	struct err ignored;
 	int xsave2 = kvm_check_extension(vm_fd, KVM_CAP_XSAVE2);
 	int bus_ns = kvm_check_extension(vm_fd, KVM_CAP_X86_APIC_BUS_CYCLES_NS);
+	int khz = kvm_get_tsc_khz(vcpu_fd, &ignored);
 
 	*caps = (struct vcpu_caps){ 0 };
 	caps->has_xsave2 = xsave2 > 0;
 	caps->xsave_size = xsave2 > 0 ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
 	/* 1 ns a cycle unless the kernel lets it be set, and then it says what it is. */
 	caps->apic_bus_ns = bus_ns > 0 ? (uint32_t)bus_ns : 1;
+	caps->tsc_khz = khz > 0 ? (uint32_t)khz : 0;
 	caps->has_xcrs = kvm_check_extension(kvm_fd, KVM_CAP_XCRS) > 0;
 	caps->has_sregs2 = kvm_check_extension(kvm_fd, KVM_CAP_SREGS2) > 0;
 	caps->has_debugregs = kvm_check_extension(kvm_fd, KVM_CAP_DEBUGREGS) > 0;
@@ -617,43 +620,77 @@ static int check_not_nested(int fd, const struct vcpu_caps *caps, struct err *e)
 	return 0;
 }
 
+/*
+ * The offset and, in guest ticks, the host's TSC. Only KVM knows how it scales: it leaves a
+ * frequency as it is that differs by little.
+ */
+static int tsc_get_scaled(int fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e)
+{
+	uint64_t value, offset = 0;
+	int r = caps->has_tsc_offset ? kvm_get_tsc_offset(fd, &offset, e) : 0;
+
+	if (r)
+		return r;
+	if (!msr_readable(fd, MSR_TSC, &value))
+		return err_set(e, EIO, "the guest's TSC cannot be read");
+	/* Without TSC scaling the offset is the difference of the two counters. */
+	s->tsc_offset = caps->has_tsc_offset ? offset : value - clock_tsc();
+	s->tsc_saved = value - s->tsc_offset;
+	return 0;
+}
+
 static int tsc_get(int fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e)
 {
-	uint64_t value;
 	int khz = kvm_get_tsc_khz(fd, e);
 
 	if (khz < 0)
 		return khz;
 	s->tsc_khz = (uint32_t)khz;
+	if (s->tsc_khz != caps->tsc_khz || !caps->has_tsc_offset)
+		return tsc_get_scaled(fd, caps, s, e);
 	s->tsc_saved = clock_tsc();
-	if (caps->has_tsc_offset)
-		return kvm_get_tsc_offset(fd, &s->tsc_offset, e);
-	/* Without TSC scaling the offset is the difference of the two counters. */
-	if (!msr_readable(fd, MSR_TSC, &value))
-		return err_set(e, EIO, "the guest's TSC cannot be read");
-	s->tsc_offset = value - s->tsc_saved;
-	return 0;
+	return kvm_get_tsc_offset(fd, &s->tsc_offset, e);
 }
 
-static int tsc_set(int fd, const struct vcpu_caps *caps, const struct vcpu_state *s, struct err *e)
+static int tsc_set_khz(int fd, uint32_t wanted, struct err *e)
+{
+	int khz = kvm_get_tsc_khz(fd, e), r;
+
+	if (khz < 0 || (uint32_t)khz == wanted)
+		return MIN(khz, 0);
+	r = kvm_set_tsc_khz(fd, wanted, e);
+	return r ? err_prefix(e, "the guest's TSC runs at %u kHz, here at %d kHz", wanted, khz) : 0;
+}
+
+int vcpu_tsc_read(int vcpu_fd, const struct vcpu_caps *caps, uint32_t khz, struct tsc_reading *out,
+		  struct err *e)
+{
+	struct vcpu_state s = { 0 };
+	int r = tsc_set_khz(vcpu_fd, khz, e);
+	uint64_t now = clock_boottime_ns();
+
+	if (!r)
+		r = tsc_get_scaled(vcpu_fd, caps, &s, e);
+	if (!r)
+		*out = (struct tsc_reading){ .boottime_ns = now, .tsc = s.tsc_saved };
+	return r;
+}
+
+static int tsc_set(int fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
+		   const struct time_shift *time, struct err *e)
 {
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
 	} one = { .head.nmsrs = 1, .entry.index = MSR_TSC };
-	int khz = kvm_get_tsc_khz(fd, e), r;
+	uint64_t offset = s->tsc_offset + time->tsc;
+	int r = tsc_set_khz(fd, s->tsc_khz, e);
 
-	if (khz < 0)
-		return khz;
-	if ((uint32_t)khz != s->tsc_khz) {
-		r = kvm_set_tsc_khz(fd, s->tsc_khz, e);
-		if (r)
-			return err_prefix(e, "the guest's TSC runs at %u kHz, here at %d kHz",
-					  s->tsc_khz, khz);
-	}
+	if (r)
+		return r;
 	if (caps->has_tsc_offset)
-		return kvm_set_tsc_offset(fd, s->tsc_offset, e);
-	one.entry.data = clock_tsc() + s->tsc_offset;
+		return kvm_set_tsc_offset(fd, offset, e);
+	one.entry.data = clock_tsc() + offset;
 	r = kvm_set_msrs(fd, &one.head);
 	return r == 1 ? 0 : err_set(e, EIO, "KVM refuses to set the guest's TSC");
 }
@@ -710,7 +747,7 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 }
 
 int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
-		   const struct vcpu_apic_state *a, bool keep_time, struct err *e)
+		   const struct vcpu_apic_state *a, const struct time_shift *time, struct err *e)
 {
 	struct kvm_mp_state mp = { .mp_state = s->mp_state };
 	int r;
@@ -726,9 +763,9 @@ int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_
 	if (!r)
 		r = regs_set(vcpu_fd, s, e);
 	if (!r)
-		r = vcpu_apic_set(vcpu_fd, a, keep_time, e);
-	if (!r && keep_time)
-		r = tsc_set(vcpu_fd, caps, s, e);
+		r = vcpu_apic_set(vcpu_fd, a, time, e);
+	if (!r && time)
+		r = tsc_set(vcpu_fd, caps, s, time, e);
 	if (!r)
 		r = msrs_set(vcpu_fd, s, e);
 	if (!r)
@@ -737,7 +774,7 @@ int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_
 		r = debugregs_set(vcpu_fd, s, e);
 	if (!r)
 		r = kvm_set_mp_state(vcpu_fd, &mp, e);
-	if (!r && keep_time)
+	if (!r && time)
 		kvm_kvmclock_ctrl(vcpu_fd);
 	return r;
 }

@@ -17,15 +17,17 @@
  *   TSC frequency and offset, MSRs
  *   events, debug registers, MP state
  *
- * Time: on the host it was saved on, the TSC offset is kept, so the guest's TSC
- * goes on as if nothing had happened, the pause included. The LAPIC's timer
- * count is advanced by the same time, so that a periodic timer keeps its phase.
+ * Time: on the boot of the host it was saved on, the TSC offset is kept, so the guest's
+ * TSC goes on as if nothing had happened, the pause included. On another one all offsets
+ * are corrected by the same number (time_shift.h). The LAPIC's timer count is advanced by
+ * the same time, so that a periodic timer keeps its phase.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "machine/time_shift.h"
 #include "machine/vcpu_apic.h"
 #include "state/vmstate.h"
 
@@ -87,7 +89,7 @@ struct vcpu_state {
 	uint32_t mp_state;   /* KVM_MP_STATE_*                              */
 	uint32_t tsc_khz;    /* frequency the guest sees                    */
 	uint64_t tsc_offset; /* guest TSC minus (scaled) host TSC           */
-	uint64_t tsc_saved;  /* host TSC when saved                         */
+	uint64_t tsc_saved;  /* (scaled) host TSC when saved                */
 	uint32_t nr_xcrs;
 	uint32_t nr_msrs;
 	uint32_t nr_cpuid;
@@ -104,6 +106,7 @@ extern const struct vs_desc vcpu_state_desc;
 struct vcpu_caps {
 	uint32_t xsave_size;
 	uint32_t apic_bus_ns;
+	uint32_t tsc_khz; /* of a vCPU that nobody has set it for: the host's */
 	bool has_xsave2, has_xcrs, has_sregs2, has_debugregs, has_nested, has_tsc_offset;
 	bool has_triple_fault;
 	uint8_t reserved; /* zero */
@@ -131,12 +134,19 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 int vcpu_tsc_reset(int vcpu_fd, const struct vcpu_caps *caps, uint64_t host_tsc, struct err *e);
 
 /*
+ * Reads the clocks of this host for a guest whose TSC runs at @khz, which is set: the TSC as
+ * KVM scales it. Own thread of the vCPU.
+ */
+int vcpu_tsc_read(int vcpu_fd, const struct vcpu_caps *caps, uint32_t khz, struct tsc_reading *out,
+		  struct err *e);
+
+/*
  * Sets everything but the CPUID table, the LAPIC included. Own thread of the vCPU.
- * @keep_time: time goes on since the state was saved; without it (reset) TSC and timer count
+ * @time: by which time goes on since the state was saved; NULL (reset): TSC and timer count
  * are left alone. An MSR that KVM refuses fails the call by name unless it holds the value
  * already. After a failure the vCPU must not run.
  */
 int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
-		   const struct vcpu_apic_state *a, bool keep_time, struct err *e);
+		   const struct vcpu_apic_state *a, const struct time_shift *time, struct err *e);
 
 #endif

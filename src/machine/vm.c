@@ -125,6 +125,8 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	vm->mem = config->mem;
 	r = loop_create(&vm->loop, &vm->lock, e);
 	if (!r)
+		r = host_boot_id(vm->boot_id, e);
+	if (!r)
 		r = config->adopted ? adopt_kvm(vm, config->adopted, e) : create_kvm(vm, e);
 	if (!r)
 		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);

@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "host/hostid.h"
 #include "host/loop.h"
 #include "machine/iobus.h"
 #include "machine/irq.h"
@@ -53,11 +54,12 @@ struct vm {
 	struct loop *loop;    /* [c]                                                     */
 	int kvm_fd;           /* [c] /dev/kvm                                            */
 	int vm_fd;            /* [c]                                                     */
-	struct memmap mem;    /* [c]                                                     */
-	struct io_bus pio;    /* [m]                                                     */
-	struct io_bus mmio;   /* [m]                                                     */
-	struct list devices;  /* [l] struct device                                       */
-	struct vcpu **vcpus;  /* [c]                                                     */
+	uint8_t boot_id[HOST_BOOT_ID_BYTES]; /* [c] of this host                         */
+	struct memmap mem;   /* [c]                                                     */
+	struct io_bus pio;   /* [m]                                                     */
+	struct io_bus mmio;  /* [m]                                                     */
+	struct list devices; /* [l] struct device                                       */
+	struct vcpu **vcpus; /* [c]                                                     */
 	unsigned int nr_vcpus;
 	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes  */
 	enum runstate runstate;   /* [m]                                                 */

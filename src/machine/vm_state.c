@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "machine/device.h"
+#include "machine/time_shift.h"
 #include "machine/vcpu.h"
 #include "machine/vcpu_state.h"
 #include "machine/vm.h"
@@ -74,12 +75,56 @@ static int save_vcpu(struct vcpu *v, void *arg, struct err *e)
 			 vcpu_item(s, v, &vcpu_apic_state_desc), e);
 }
 
+struct load {
+	const struct snapshot *s;
+	struct time_shift time;
+};
+
 static int load_vcpu(struct vcpu *v, void *arg, struct err *e)
 {
-	const struct snapshot *s = arg;
+	const struct load *load = arg;
 
-	return vcpu_load(v, vcpu_item(s, v, &vcpu_state_desc),
-			 vcpu_item(s, v, &vcpu_apic_state_desc), e);
+	return vcpu_load(v, vcpu_item(load->s, v, &vcpu_state_desc),
+			 vcpu_item(load->s, v, &vcpu_apic_state_desc), &load->time, e);
+}
+
+/* One reading for all vCPUs, so that their TSCs stay equal: vCPU 0's. */
+static int set_tsc_shift(struct vcpu *v, void *arg, struct err *e)
+{
+	struct load *load = arg;
+	const struct vcpu_state *s = vcpu_item(load->s, v, &vcpu_state_desc);
+	const struct vcpu_apic_state *a = vcpu_item(load->s, v, &vcpu_apic_state_desc);
+	const struct tsc_reading saved = { .boottime_ns = a->saved_ns, .tsc = s->tsc_saved };
+	struct tsc_reading now;
+	int r;
+
+	if (vcpu_index(v))
+		return 0;
+	r = vcpu_read_tsc(v, s->tsc_khz, &now, e);
+	if (!r)
+		time_shift_set_tsc(&load->time, &saved, &now, s->tsc_khz);
+	return r;
+}
+
+/* Without a device that tells when it was captured, it was on this boot. */
+static int find_time_shift(struct vm *vm, struct load *load, struct err *e)
+{
+	const struct host_time now = host_time_now(vm->boot_id);
+	struct host_time saved = now;
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &vm->devices) {
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+		const struct snapshot_item *item =
+			d->class->captured_at
+				? snapshot_find(load->s, d->class->name, d->instance_id)
+				: NULL;
+
+		if (item)
+			d->class->captured_at(item->state, &saved);
+	}
+	load->time = time_shift_find(&saved, &now);
+	return load->time.other_boot ? vcpu_run_on_all(vm, set_tsc_shift, load, e) : 0;
 }
 
 static int save_device(const struct device *d, void *state, struct err *e)
@@ -137,8 +182,13 @@ int vm_save_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, 
 
 int vm_load_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e)
 {
-	int r = scope == VM_STATE_ALL ? vcpu_run_on_all(vm, load_vcpu, s, e) : 0;
+	struct load load = { .s = s };
+	int r = 0;
 
+	if (scope == VM_STATE_ALL)
+		r = find_time_shift(vm, &load, e);
+	if (!r && scope == VM_STATE_ALL)
+		r = vcpu_run_on_all(vm, load_vcpu, &load, e);
 	return r ? r : each_device(vm, scope, s, true, e);
 }
 

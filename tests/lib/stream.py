@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Takes a state file apart by its own description, as public tools for the format do."""
 
+import ctypes
 import io
 import json
 import struct
@@ -19,7 +20,10 @@ def description(data):
 
 
 class Reader:
-    """Reads a whole stream; `sections` has (idstr, instance) -> fields."""
+    """Reads a whole stream; `sections` has (idstr, instance) -> fields.
+
+    `places` has (idstr, instance, field) -> (offset, bytes) of their own fields.
+    """
 
     def __init__(self, data):
         self.desc = description(data)
@@ -29,6 +33,7 @@ class Reader:
         assert self.desc["page_size"] == 4096
         self.f = io.BytesIO(data)
         self.sections = {}
+        self.places = {}
         self.ram = {}
         self.order = []
         assert self.number(4) == MAGIC
@@ -65,7 +70,7 @@ class Reader:
                 self.ram_part()
             else:
                 assert version == self.devices[key]["version"]
-                self.sections[key] = self.fields(self.devices[key])
+                self.sections[key] = self.fields(self.devices[key], key)
         elif kind in (2, 3):
             self.id = self.number(4)
             self.ram_part()
@@ -93,9 +98,12 @@ class Reader:
             if flags & 0x10:
                 return
 
-    def fields(self, owner):
+    def fields(self, owner, key=None):
         found = {}
         for field in owner["fields"]:
+            if key and "array_len" not in field:
+                self.places[key + (field["name"],)] = (self.f.tell(),
+                                                       field["size"])
             values = [self.value(field)
                       for _ in range(field.get("array_len", 1))]
             assert field["name"] not in found
@@ -121,3 +129,36 @@ class Reader:
             assert kind != "bool" or found in (0, 1)
         assert self.f.tell() - start == size
         return found
+
+
+def xxh3(data):
+    return _xxh3(data, len(data))
+
+
+try:
+    _xxh3 = ctypes.CDLL("libxxhash.so.0").XXH3_64bits
+    _xxh3.restype = ctypes.c_uint64
+    _xxh3.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+except OSError:
+    _xxh3 = None
+
+
+def change(data, changes):
+    """The stream with numbers replaced, and a checksum that is right.
+
+    changes: (idstr, instance, field) -> function of the old value.
+    """
+    reader = Reader(data)
+    data = bytearray(data)
+
+    def put(place, value):
+        offset, size = reader.places[place]
+        data[offset:offset + size] = value.to_bytes(size, "big")
+
+    for place, function in changes.items():
+        old = reader.sections[place[:2]][place[2]]
+        put(place, function(old) % (1 << 8 * reader.places[place][1]))
+    check = "baton-checksum", 0
+    length = reader.sections[check]["length"]
+    put(check + ("xxh3",), xxh3(bytes(data[:length])))
+    return bytes(data)

@@ -131,7 +131,7 @@ static const struct kvmclock_state captured = {
 
 static uint64_t value_after(uint8_t boot, uint64_t boot_ns, int64_t real_ns, bool *by_kvm)
 {
-	const struct kvmclock_host_time now = {
+	const struct host_time now = {
 		.boottime_ns = captured.boottime_ns + boot_ns,
 		.realtime_ns = captured.realtime_ns + (uint64_t)real_ns,
 		.boot_id = { boot },
@@ -163,7 +163,7 @@ static void realtime_that_was_set_meanwhile_is_not_believed(void **state)
 static void clock_without_realtime_stamp_goes_by_boottime(void **state)
 {
 	struct kvmclock_state s = captured;
-	struct kvmclock_host_time now = {
+	struct host_time now = {
 		.boottime_ns = s.boottime_ns + 3 * MS,
 		.realtime_ns = s.realtime_ns + 3 * MS,
 		.boot_id = { 1 },

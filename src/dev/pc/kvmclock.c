@@ -10,12 +10,7 @@
 #include "machine/vm.h"
 
 /* Clocks that disagree by more were set, not read apart. */
-#define AGREE_NS UINT64_C(1000000)
-
-struct kvmclock {
-	struct device dev;
-	uint8_t boot_id[HOST_BOOT_ID_BYTES]; /* [c] */
-};
+#define AGREE_NS INT64_C(1000000)
 
 static const struct vs_field kvmclock_fields[] = {
 	VS_FIELD(struct kvmclock_state, clock_ns),
@@ -35,30 +30,33 @@ static const struct vs_desc kvmclock_desc = {
 	.fields = kvmclock_fields,
 };
 
-/* How far a clock advanced; 0 if it went back. */
-static uint64_t elapsed(uint64_t then, uint64_t now)
+static struct host_time captured_at(const struct kvmclock_state *s)
 {
-	return now > then ? now - then : 0;
+	struct host_time t = { .realtime_ns = s->realtime_ns, .boottime_ns = s->boottime_ns };
+
+	memcpy(t.boot_id, s->boot_id, sizeof(t.boot_id));
+	return t;
 }
 
-uint64_t kvmclock_value_now(const struct kvmclock_state *s, const struct kvmclock_host_time *now,
+uint64_t kvmclock_value_now(const struct kvmclock_state *s, const struct host_time *now,
 			    bool *by_kvm)
 {
-	uint64_t real = elapsed(s->realtime_ns, now->realtime_ns);
-	uint64_t boot = elapsed(s->boottime_ns, now->boottime_ns);
+	const struct host_time then = captured_at(s);
+	uint64_t value = s->clock_ns + host_time_elapsed_ns(&then, now);
+	uint64_t real = now->realtime_ns - then.realtime_ns;
+	uint64_t boot = now->boottime_ns - then.boottime_ns;
+	int64_t apart = (int64_t)(real - boot);
 
-	if (memcmp(s->boot_id, now->boot_id, sizeof(s->boot_id))) {
+	if (memcmp(then.boot_id, now->boot_id, sizeof(then.boot_id)))
 		*by_kvm = true;
-		return s->clock_ns + real;
-	}
-	*by_kvm = (s->flags & KVM_CLOCK_REALTIME) &&
-		  (real > boot ? real - boot : boot - real) <= AGREE_NS;
-	return s->clock_ns + boot;
+	else
+		*by_kvm =
+			(s->flags & KVM_CLOCK_REALTIME) && apart <= AGREE_NS && apart >= -AGREE_NS;
+	return value;
 }
 
 static int kvmclock_capture(const struct device *d, void *state, struct err *e)
 {
-	const struct kvmclock *c = CONTAINER_OF(d, const struct kvmclock, dev);
 	struct kvmclock_state *s = state;
 	struct kvm_clock_data k = { 0 };
 	uint64_t before = clock_boottime_ns();
@@ -71,23 +69,18 @@ static int kvmclock_capture(const struct device *d, void *state, struct err *e)
 	s->boottime_ns = before + (clock_boottime_ns() - before) / 2;
 	s->host_tsc = k.flags & KVM_CLOCK_HOST_TSC ? k.host_tsc : 0;
 	s->flags = k.flags;
-	memcpy(s->boot_id, c->boot_id, sizeof(s->boot_id));
+	memcpy(s->boot_id, d->vm->boot_id, sizeof(s->boot_id));
 	return 0;
 }
 
 static int kvmclock_apply(struct device *d, const void *state, struct err *e)
 {
-	const struct kvmclock *c = CONTAINER_OF(d, struct kvmclock, dev);
 	const struct kvmclock_state *s = state;
-	struct kvmclock_host_time now = {
-		.realtime_ns = clock_realtime_ns(),
-		.boottime_ns = clock_boottime_ns(),
-	};
+	struct host_time now = host_time_now(d->vm->boot_id);
 	struct kvm_clock_data k = { .flags = KVM_CLOCK_REALTIME };
 	bool by_kvm;
 	int r;
 
-	memcpy(now.boot_id, c->boot_id, sizeof(now.boot_id));
 	kvmclock_value_now(s, &now, &by_kvm);
 	if (by_kvm) {
 		k.clock = s->clock_ns;
@@ -97,16 +90,20 @@ static int kvmclock_apply(struct device *d, const void *state, struct err *e)
 		if (r != -EINVAL)
 			return r < 0 ? r : 0;
 	}
-	now.realtime_ns = clock_realtime_ns();
-	now.boottime_ns = clock_boottime_ns();
+	now = host_time_now(d->vm->boot_id);
 	k = (struct kvm_clock_data){ .clock = kvmclock_value_now(s, &now, &by_kvm) };
 	r = kvm_set_clock(d->vm->vm_fd, &k, e);
 	return r < 0 ? r : 0;
 }
 
+static void kvmclock_captured_at(const void *state, struct host_time *t)
+{
+	*t = captured_at(state);
+}
+
 static void kvmclock_destroy(struct device *d)
 {
-	free(CONTAINER_OF(d, struct kvmclock, dev));
+	free(d);
 }
 
 /* No reset: the clock tells time since the machine was created. */
@@ -116,16 +113,16 @@ const struct device_class kvmclock_class = {
 	.in_kvm = true,
 	.capture = kvmclock_capture,
 	.apply = kvmclock_apply,
+	.captured_at = kvmclock_captured_at,
 	.destroy = kvmclock_destroy,
 };
 
-int kvmclock_create(struct vm *vm, const uint8_t boot_id[HOST_BOOT_ID_BYTES], struct err *e)
+int kvmclock_create(struct vm *vm, struct err *e)
 {
-	struct kvmclock *c = calloc(1, sizeof(*c));
+	struct device *d = calloc(1, sizeof(*d));
 
-	if (!c)
+	if (!d)
 		return err_set(e, ENOMEM, "no memory for the clock");
-	memcpy(c->boot_id, boot_id, sizeof(c->boot_id));
-	device_add(vm, &c->dev, &kvmclock_class);
+	device_add(vm, d, &kvmclock_class);
 	return 0;
 }

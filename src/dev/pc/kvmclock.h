@@ -27,6 +27,7 @@
 #include "base/err.h"
 #include "host/hostid.h"
 #include "machine/device.h"
+#include "machine/time_shift.h"
 
 /* Guest-visible (clock_ns), and the host clocks at the moment it was read. */
 struct kvmclock_state {
@@ -38,23 +39,16 @@ struct kvmclock_state {
 	uint8_t boot_id[HOST_BOOT_ID_BYTES];
 };
 
-/* The host clocks now. */
-struct kvmclock_host_time {
-	uint64_t realtime_ns;
-	uint64_t boottime_ns;
-	uint8_t boot_id[HOST_BOOT_ID_BYTES];
-};
-
 extern const struct device_class kvmclock_class;
 
 /*
  * What the clock of @s reads @now by the rules above, and so what KVM_SET_CLOCK is told if it
  * cannot add realtime itself. *@by_kvm: it can and should.
  */
-uint64_t kvmclock_value_now(const struct kvmclock_state *s, const struct kvmclock_host_time *now,
+uint64_t kvmclock_value_now(const struct kvmclock_state *s, const struct host_time *now,
 			    bool *by_kvm);
 
-/* Adds the state of the VM's clock to the machine. @boot_id: of this host. */
-int kvmclock_create(struct vm *vm, const uint8_t boot_id[HOST_BOOT_ID_BYTES], struct err *e);
+/* Adds the state of the VM's clock to the machine. */
+int kvmclock_create(struct vm *vm, struct err *e);
 
 #endif

@@ -10,13 +10,11 @@
 #include "dev/pc/reset.h"
 #include "dev/pc/rtc.h"
 #include "dev/pc/serial.h"
-#include "host/hostid.h"
 #include "machine/vm.h"
 
 /* What creating a device may need to know. */
 struct pc_parts {
 	const struct pc_config *cfg;
-	uint8_t boot_id[HOST_BOOT_ID_BYTES];
 };
 
 static int create_serial(struct vm *vm, const struct pc_parts *p, struct err *e)
@@ -70,7 +68,8 @@ static int create_i8254(struct vm *vm, const struct pc_parts *p, struct err *e)
 
 static int create_kvmclock(struct vm *vm, const struct pc_parts *p, struct err *e)
 {
-	return kvmclock_create(vm, p->boot_id, e);
+	(void)p;
+	return kvmclock_create(vm, e);
 }
 
 /* The list: one name per class, in order of creation and so of loading. */
@@ -85,8 +84,8 @@ const struct device_class *const pc_classes[] = { PC_DEVICES(CLASS) NULL };
 
 int pc_create_devices(struct vm *vm, const struct pc_config *cfg, struct err *e)
 {
-	struct pc_parts parts = { .cfg = cfg };
-	int r = host_boot_id(parts.boot_id, e);
+	const struct pc_parts parts = { .cfg = cfg };
+	int r = 0;
 
 	for (unsigned int i = 0; !r && i < ARRAY_SIZE(pc_creators); i++)
 		r = pc_creators[i](vm, &parts, e);
