@@ -28,7 +28,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench floor audit alone golden compat clean install
+	lab bench floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,7 @@ help:
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause and its parts, as figures
 ## make floor      what the parts of a hand-over cost with KVM alone, nothing of Baton (FLOOR=--json=FILE)
+## make kernel-facts  what of the kernel Baton relies on, proven by small programs (docs/kernel-behaviour)
 ## make golden     add the states this version writes to tests/golden
 ## make tsan       the unit tests with ThreadSanitizer
 ## make fmt        format the sources
@@ -154,7 +155,7 @@ check: format layers laws docs unit alone asan
 guests: build/.setup
 	@tests/guest/build build/guest
 
-vmtest: build/baton build/release/baton-static build/bench/floor guests
+vmtest: build/baton build/release/baton-static build/bench/floor facts guests
 	@$(PYTEST) tests/vm tests/update
 
 compat: build/baton guests
@@ -179,6 +180,18 @@ build/bench/floor: tests/bench/floor.c tests/bench/floor_vm.c tests/bench/floor_
 floor: build/bench/floor
 	@build/bench/floor $(FLOOR)
 
+FACTS := $(patsubst docs/kernel-behaviour/%.c,build/facts/%,$(wildcard docs/kernel-behaviour/*.c))
+
+build/facts/%: docs/kernel-behaviour/%.c $(wildcard docs/kernel-behaviour/*.h) | build/.setup
+	@mkdir -p $(@D)
+	@echo "  CC    $@"
+	@$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -pthread
+
+facts: $(FACTS)
+
+kernel-facts: facts
+	@docs/kernel-behaviour/run $(FACTS)
+
 test: check vmtest compat lab
 	@echo "test: all passed"
 
@@ -189,4 +202,4 @@ install: build/baton
 	install -D -m 644 docs/man/baton-qmp.7 $(DESTDIR)$(PREFIX)/share/man/man7/baton-qmp.7
 
 clean:
-	rm -rf build/release build/asan build/tsan build/guest build/bench build/compat build/baton
+	rm -rf build/release build/asan build/tsan build/guest build/bench build/facts build/compat build/baton
