@@ -337,7 +337,7 @@ static int query_migrate(struct ctl *ctl, json_t *args, json_t **ret, struct err
 	if (info.status == MIGRATION_COMPLETED && info.nr_phases)
 		json_object_set_new(o, "pause", pause_to_json(&info));
 	/* The new side of other modes knows its part only. */
-	if (info.incoming && !info.setup_us)
+	if (info.incoming && !info.whole)
 		return 0;
 	if (info.status == MIGRATION_COMPLETED || info.status == MIGRATION_ACTIVE ||
 	    info.status == MIGRATION_DEVICE) {

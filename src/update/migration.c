@@ -285,7 +285,11 @@ void migration_info(const struct migration *m, struct migration_info *out)
 {
 	const struct owner_times *t = &m->times;
 
-	*out = (struct migration_info){ .status = m->status, .incoming = m->incoming };
+	*out = (struct migration_info){
+		.status = m->status,
+		.incoming = m->incoming,
+		.whole = !m->incoming || m->mode == MODE_CPR_GRAFT,
+	};
 	streaming_info(m, out);
 	if (m->status == MIGRATION_FAILED)
 		snprintf(out->error, sizeof(out->error), "%s", m->error);

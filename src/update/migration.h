@@ -42,7 +42,8 @@ struct migration_info {
 	enum migration_status status;
 	bool incoming;        /* this process received (or waits for) the guest */
 	char error[1024];     /* status failed: why; else empty                 */
-	uint64_t setup_us;    /* all before the guest was stopped; 0: not known here */
+	bool whole;           /* the times are of both sides                    */
+	uint64_t setup_us;    /* everything before the guest was stopped        */
 	uint64_t downtime_us; /* guest stopped to guest running in the new side (or again here) */
 	uint64_t total_us;
 	uint64_t bytes;        /* of the stream                       */
