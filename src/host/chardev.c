@@ -183,7 +183,7 @@ static bool wants_input(struct chardev *c)
 {
 	bool room;
 
-	if (c->in_fd < 0 || c->in_ended)
+	if (c->in_fd < 0 || c->in_ended || c->held)
 		return false;
 	room = front_room(c);
 	if (room) {
@@ -204,7 +204,7 @@ void chardev_update(struct chardev *c)
 		;
 	in = wants_input(c) && !c->in_unpollable ? EPOLLIN : 0;
 	c->in_waiting = in;
-	out = c->out_blocked ? EPOLLOUT : 0;
+	out = c->out_blocked && !c->held ? EPOLLOUT : 0;
 	if (c->duplex) {
 		chardev_watch(c, &c->in_watch, c->in_fd, in | out, in_ready);
 	} else {
@@ -215,7 +215,7 @@ void chardev_update(struct chardev *c)
 		/* What cannot be waited for never blocks. */
 		chardev_watch(c, &c->out_watch, c->out_fd, out, out_ready);
 	}
-	if (c->ops->update)
+	if (c->ops->update && !c->held)
 		c->ops->update(c);
 }
 
@@ -264,6 +264,10 @@ size_t chardev_write(struct chardev *c, const void *p, size_t n)
 
 		if (c->out_fd < 0 || c->out_broken)
 			return n;
+		if (c->held) {
+			c->out_blocked = true;
+			return done;
+		}
 		w = write_some(c, (const uint8_t *)p + done, n - done);
 		if (w >= 0) {
 			done += (size_t)w;
@@ -326,6 +330,35 @@ void chardev_tty_size(const struct chardev *c, unsigned int *columns, unsigned i
 	tty_get_size(c->in_fd, columns, rows);
 }
 
+void chardev_get_given(const struct chardev *c, struct chardev_given *out)
+{
+	*out = (struct chardev_given){
+		.listen_fd = -1,
+		.peer_fd = -1,
+		.own_fd = -1,
+		.peer = c->in_fd >= 0 && !c->in_ended,
+		.escaped = c->escaped,
+	};
+	if (c->ops->give)
+		c->ops->give(c, out);
+}
+
+void chardev_close_given(struct chardev_given *given)
+{
+	close_fd(&given->listen_fd);
+	close_fd(&given->peer_fd);
+	close_fd(&given->own_fd);
+}
+
+void chardev_release(struct chardev *c)
+{
+	if (!c->held)
+		return;
+	c->held = false;
+	tell_writable(c);
+	chardev_update(c);
+}
+
 void chardev_suspend_tty(struct chardev *c, bool suspend)
 {
 	if (c->ops->suspend)
@@ -361,16 +394,24 @@ int chardev_open(struct chardev **out, struct loop *loop, const struct chardev_c
 	struct chardev *c = calloc(1, sizeof(*c));
 	int r;
 
-	if (!c)
+	if (!c) {
+		if (config->given)
+			chardev_close_given(config->given);
 		return err_set(e, ENOMEM, "no memory for a character device");
+	}
 	c->loop = loop;
+	c->held = config->held;
 	c->in_fd = c->out_fd = -1;
 	c->in_watch.fd = c->out_watch.fd = -1;
 	c->quit = quit;
 	c->quit_opaque = quit_opaque;
 	loop_work_init(&c->work, run_update, c);
 	loop_timer_init(&c->stall, stall_expired, c);
+	c->escaped = config->given && config->given->escaped;
 	r = kinds[config->kind](c, config, e);
+	/* What the kind has not taken. */
+	if (config->given)
+		chardev_close_given(config->given);
 	if (r < 0) {
 		chardev_close(c);
 		return r;

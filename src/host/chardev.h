@@ -12,6 +12,8 @@
 
 /* So many descriptors may come along with one message of a peer; more are closed. */
 #define CHARDEV_MAX_PASSED 16
+/* Special characters of a terminal. */
+#define CHARDEV_TTY_CC 32
 
 struct chardev;
 
@@ -23,6 +25,29 @@ enum chardev_kind {
 	CHARDEV_UNIX,
 	CHARDEV_TCP,
 	CHARDEV_FD, /* a socket this process was started with */
+};
+
+/* A terminal's settings, in the kernel's numbers. */
+struct chardev_tty {
+	uint32_t iflag, oflag, cflag, lflag;
+	uint8_t cc[CHARDEV_TTY_CC];
+};
+
+/*
+ * An open device as one image of this program gives it to the next: chardev_get_given() lends
+ * the descriptors, chardev_open() takes over those of its config. -1: there is none.
+ */
+struct chardev_given {
+	int listen_fd; /* a server's                                          */
+	int peer_fd;   /* of a socket: who is connected; not of CHARDEV_FD's client */
+	int own_fd;    /* the open file, or a pseudo-terminal's master        */
+	bool peer;     /* somebody is there                                   */
+	bool escaped;  /* of a terminal: the escape key was the last one      */
+	char path[64]; /* of a pseudo-terminal                                */
+	bool has_file; /* a server's socket file, which is removed at the end */
+	uint64_t file_dev, file_ino;
+	bool has_tty; /* stdio is a terminal, with these settings at first   */
+	struct chardev_tty tty;
 };
 
 /* What to open. Members that a kind has no use for are ignored. */
@@ -40,6 +65,9 @@ struct chardev_config {
 	bool signals;          /* stdio: Ctrl-C and Ctrl-\ of a terminal are signals         */
 	uint32_t reconnect_ms; /* client: tries again so long after each end, for ever; 0: no */
 	uint32_t retry_ms;     /* client: how long the first connection may be refused       */
+	/* Goes on with these descriptors, which are taken over, also on failure. NULL: opens. */
+	struct chardev_given *given;
+	bool held; /* nothing is read, written or accepted before chardev_release()          */
 };
 
 /*
@@ -68,12 +96,22 @@ struct chardev_front {
  * A file is truncated unless appended to. A server socket has one client at a time, a later
  * one waits its turn. A client socket connects before this returns, or else fails; with
  * reconnect_ms or retry_ms it does not wait but goes on trying on the loop. Host names are
- * looked up once, here. A terminal on standard input is put in raw mode and restored by
+ * looked up once, here. What is given, see @config, is neither opened nor waited for. A terminal on standard input is put in raw mode and restored by
  * chardev_close() and at exit; there the escape Ctrl-a x calls @quit (may be NULL), Ctrl-a
  * Ctrl-a sends one Ctrl-a. stdio is for one character device at a time.
  */
 int chardev_open(struct chardev **out, struct loop *loop, const struct chardev_config *config,
 		 void (*quit)(void *opaque), void *quit_opaque, struct err *e);
+/*
+ * What the next image needs to go on with @c. A client that is just being connected is not
+ * among it: the next image connects anew.
+ */
+void chardev_get_given(const struct chardev *c, struct chardev_given *out);
+/* Closes what is left in it. */
+void chardev_close_given(struct chardev_given *given);
+/* Lets a device that was opened held go on; no matter for another one. The loop's thread. */
+void chardev_release(struct chardev *c);
+
 /* Flushes nothing (there is nothing), closes and frees; NULL is allowed. */
 void chardev_close(struct chardev *c);
 

@@ -19,7 +19,12 @@ static void close_file(struct chardev *c)
 	close_fd(&c->out_fd);
 }
 
-static const struct chardev_ops file_ops = { .close = close_file };
+static void give_file(const struct chardev *c, struct chardev_given *out)
+{
+	out->own_fd = c->out_fd;
+}
+
+static const struct chardev_ops file_ops = { .close = close_file, .give = give_file };
 
 int chardev_open_file(struct chardev *c, const struct chardev_config *config, struct err *e)
 {
@@ -27,6 +32,10 @@ int chardev_open_file(struct chardev *c, const struct chardev_config *config, st
 	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
 
 	c->ops = &file_ops;
+	if (config->given && config->given->own_fd >= 0) {
+		c->out_fd = take_fd(&config->given->own_fd);
+		return chardev_set_name(c, e, "file:%s", config->path);
+	}
 	c->out_fd = open(config->path, flags | (config->append ? 0 : O_TRUNC), 0666);
 	if (c->out_fd < 0)
 		return err_set_errno(e, "Unable to open file %s", config->path);

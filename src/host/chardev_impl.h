@@ -31,6 +31,8 @@ struct chardev_ops {
 	/* Waits for what the kind itself wants to know now, such as the next client. */
 	void (*update)(struct chardev *c);
 	void (*suspend)(struct chardev *c, bool suspend);
+	/* Fills in what the next image needs, beside `peer` and `escaped`. */
+	void (*give)(const struct chardev *c, struct chardev_given *out);
 	/* Frees c->own and closes in_fd and out_fd where they are the kind's. */
 	void (*close)(struct chardev *c);
 };
@@ -56,6 +58,7 @@ struct chardev {
 	struct loop_work work;      /* chardev_update()                                  */
 	bool escaped;               /* [l] the last byte was the escape                  */
 	bool stalled;               /* [l] the front end had no room for long            */
+	bool held;                  /* [m] see chardev_release()                         */
 	struct loop_timer stall;    /* [l]                                               */
 	void (*quit)(void *opaque); /* [c]                                               */
 	void *quit_opaque;

@@ -36,6 +36,7 @@ struct chardev_socket {
 	struct chardev *c;
 	bool delay;
 	bool passes_fds; /* a UNIX socket */
+	bool by_number;  /* CHARDEV_FD: the next image has its number from the command line */
 	/* A server. */
 	int server_fd;               /* -1: a client                    */
 	struct loop_fd server_watch; /* [l]                             */
@@ -239,11 +240,25 @@ static void close_socket(struct chardev *c)
 	free(s);
 }
 
+static void give_socket(const struct chardev *c, struct chardev_given *out)
+{
+	const struct chardev_socket *s = c->own;
+
+	if (!s->by_number)
+		out->listen_fd = s->server_fd;
+	if (!s->by_number || s->server_fd >= 0)
+		out->peer_fd = c->in_fd;
+	out->has_file = s->unlink_path;
+	out->file_dev = s->unlink_dev;
+	out->file_ino = s->unlink_ino;
+}
+
 static const struct chardev_ops socket_ops = {
 	.read = read_socket,
 	.write = write_socket,
 	.gone = socket_gone,
 	.update = update_socket,
+	.give = give_socket,
 	.close = close_socket,
 };
 
@@ -290,7 +305,26 @@ static int name_server(struct chardev *c, const struct chardev_config *config, s
 	return r ? r : chardev_set_name(c, e, "tcp:%s:%s,server=on", config->host, port);
 }
 
-static int open_server(struct chardev *c, const struct chardev_config *config, struct err *e)
+/* The listening socket of an earlier image, which has its place already. */
+static int take_server(struct chardev_socket *s, const struct chardev_config *config, struct err *e)
+{
+	struct chardev_given *given = config->given;
+	int r = sock_check_listening(given->listen_fd, e);
+
+	if (r)
+		return r;
+	if (given->has_file) {
+		s->unlink_path = strdup(config->path);
+		if (!s->unlink_path)
+			return err_set(e, ENOMEM, "no memory for the path '%s'", config->path);
+		s->unlink_dev = given->file_dev;
+		s->unlink_ino = given->file_ino;
+	}
+	s->server_fd = take_fd(&given->listen_fd);
+	return 0;
+}
+
+static int listen_at(struct chardev *c, const struct chardev_config *config, struct err *e)
 {
 	struct chardev_socket *s = c->own;
 	int r = 0;
@@ -307,15 +341,53 @@ static int open_server(struct chardev *c, const struct chardev_config *config, s
 		if (r >= 0)
 			r = note_path(s, config->path, e);
 	}
-	if (r >= 0)
+	return r < 0 ? r : 0;
+}
+
+static int open_server(struct chardev *c, const struct chardev_config *config, struct err *e)
+{
+	struct chardev_socket *s = c->own;
+	struct chardev_given *given = config->given;
+	int r;
+
+	if (given && given->listen_fd >= 0)
+		r = take_server(s, config, e);
+	else
+		r = listen_at(c, config, e);
+	if (!r)
 		r = name_server(c, config, e);
-	if (!r && config->wait) {
+	if (!r && given && given->peer_fd >= 0) {
+		set_peer(s, take_fd(&given->peer_fd));
+	} else if (!r && config->wait && !given) {
 		sock_set_blocking(s->server_fd, 1);
 		r = await_client(s, e);
 	}
 	if (!r)
 		sock_set_blocking(s->server_fd, 0);
 	return r;
+}
+
+static int create_dial(struct chardev_socket *s, const struct chardev_config *config, struct err *e)
+{
+	int r;
+
+	if (config->kind == CHARDEV_TCP)
+		r = dial_create_inet(&s->dial, config->host, config->port, e);
+	else
+		r = dial_create_unix(&s->dial, config->path, config->abstract, e);
+	s->reconnect_ns = r ? 0 : config->reconnect_ms * MS_NS;
+	return r;
+}
+
+/* An earlier image's connection, which is worth more than the way to the next one. */
+static void take_connection(struct chardev_socket *s, const struct chardev_config *config)
+{
+	struct err e;
+
+	if (config->reconnect_ms && create_dial(s, config, &e))
+		log_warn("%s: %s; when this connection ends it is not made again", s->c->name,
+			 e.msg);
+	set_peer(s, take_fd(&config->given->peer_fd));
 }
 
 static int open_client(struct chardev *c, const struct chardev_config *config, struct err *e)
@@ -336,13 +408,14 @@ static int open_client(struct chardev *c, const struct chardev_config *config, s
 	else
 		r = chardev_set_name(c, e, "unix:%s%s", config->path,
 				     config->abstract ? ",abstract=on" : "");
-	if (!r && config->kind == CHARDEV_TCP)
-		r = dial_create_inet(&s->dial, config->host, config->port, e);
-	else if (!r)
-		r = dial_create_unix(&s->dial, config->path, config->abstract, e);
+	if (!r && config->given && config->given->peer_fd >= 0) {
+		take_connection(s, config);
+		return 0;
+	}
+	if (!r)
+		r = create_dial(s, config, e);
 	if (r)
 		return r;
-	s->reconnect_ns = config->reconnect_ms * MS_NS;
 	if (config->retry_ms)
 		s->retry_until_ns = clock_boottime_ns() + config->retry_ms * MS_NS;
 	if (s->reconnect_ns || s->retry_until_ns) {
@@ -367,6 +440,7 @@ int chardev_open_socket(struct chardev *c, const struct chardev_config *config, 
 	c->duplex = true;
 	s->c = c;
 	s->delay = config->delay;
+	s->by_number = config->kind == CHARDEV_FD;
 	s->passes_fds = config->kind == CHARDEV_UNIX ||
 			(config->kind == CHARDEV_FD && sock_is_unix(config->fd));
 	s->server_fd = s->dial_fd = -1;

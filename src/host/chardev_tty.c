@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Character devices that people type at: standard input and output, pseudo-terminals. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -68,24 +70,52 @@ static void suspend_stdio(struct chardev *c, bool suspend)
 		log_error("%s", e.msg);
 }
 
+static void give_stdio(const struct chardev *c, struct chardev_given *out)
+{
+	const struct saved_tty *t = c->own;
+
+	if (!t)
+		return;
+	out->has_tty = true;
+	out->tty = (struct chardev_tty){
+		.iflag = t->old.c_iflag,
+		.oflag = t->old.c_oflag,
+		.cflag = t->old.c_cflag,
+		.lflag = t->old.c_lflag,
+	};
+	memcpy(out->tty.cc, t->old.c_cc, MIN(sizeof(out->tty.cc), sizeof(t->old.c_cc)));
+}
+
+/* What the terminal was like before an earlier image made it raw. */
+static void take_tty(struct termios *old, const struct chardev_tty *t)
+{
+	old->c_iflag = t->iflag;
+	old->c_oflag = t->oflag;
+	old->c_cflag = t->cflag;
+	old->c_lflag = t->lflag;
+	memcpy(old->c_cc, t->cc, MIN(sizeof(t->cc), sizeof(old->c_cc)));
+}
+
 static void restore_tty_at_exit(int status, void *arg)
 {
 	(void)status;
 	restore_tty(arg);
 }
 
-static int set_raw(struct chardev *c, bool signals, struct err *e)
+static int set_raw(struct chardev *c, const struct chardev_config *config, struct err *e)
 {
 	struct saved_tty *t = malloc(sizeof(*t));
 
 	if (!t)
 		return err_set(e, ENOMEM, "no memory for the terminal's settings");
 	t->fd = -1;
-	t->signals = signals;
+	t->signals = config->signals;
 	if (tcgetattr(STDIN_FILENO, &t->old) < 0 || on_exit(restore_tty_at_exit, t)) {
 		free(t);
 		return err_set(e, EIO, "cannot read the terminal's settings");
 	}
+	if (config->given && config->given->has_tty)
+		take_tty(&t->old, &config->given->tty);
 	c->own = t;
 	c->tty = true;
 	return make_raw(t, e);
@@ -123,6 +153,7 @@ static const struct chardev_ops stdio_ops = { .close = close_stdio };
 static const struct chardev_ops stdio_tty_ops = {
 	.filter = filter_escapes,
 	.suspend = suspend_stdio,
+	.give = give_stdio,
 	.close = close_stdio,
 };
 
@@ -135,7 +166,7 @@ int chardev_open_stdio(struct chardev *c, const struct chardev_config *config, s
 	c->in_fd = STDIN_FILENO;
 	c->out_fd = STDOUT_FILENO;
 	r = chardev_set_name(c, e, "stdio");
-	return r || !tty ? r : set_raw(c, config->signals, e);
+	return r || !tty ? r : set_raw(c, config, e);
 }
 
 struct pty {
@@ -180,7 +211,16 @@ static void close_pty(struct chardev *c)
 	free(p);
 }
 
+static void give_pty(const struct chardev *c, struct chardev_given *out)
+{
+	const struct pty *p = c->own;
+
+	out->own_fd = p->master;
+	snprintf(out->path, sizeof(out->path), "%s", c->name + strlen("pty:"));
+}
+
 static const struct chardev_ops pty_ops = {
+	.give = give_pty,
 	.write = write_pty,
 	.gone = pty_gone,
 	.close = close_pty,
@@ -189,10 +229,10 @@ static const struct chardev_ops pty_ops = {
 int chardev_open_pty(struct chardev *c, const struct chardev_config *config, struct err *e)
 {
 	struct pty *p = calloc(1, sizeof(*p));
+	const struct chardev_given *given = config->given;
 	char path[64];
 	int r;
 
-	(void)config;
 	if (!p)
 		return err_set(e, ENOMEM, "no memory for a pseudo-terminal");
 	c->ops = &pty_ops;
@@ -202,10 +242,20 @@ int chardev_open_pty(struct chardev *c, const struct chardev_config *config, str
 	p->c = c;
 	p->master = -1;
 	loop_timer_init(&p->poll, poll_pty, p);
-	r = tty_open_pair(&p->master, NULL, path, sizeof(path), e);
-	if (!r)
-		r = chardev_set_name(c, e, "pty:%s", path);
-	if (!r)
+	if (given && given->own_fd >= 0) {
+		p->master = take_fd(&config->given->own_fd);
+		r = chardev_set_name(c, e, "pty:%s", given->path);
+	} else {
+		r = tty_open_pair(&p->master, NULL, path, sizeof(path), e);
+		if (!r)
+			r = chardev_set_name(c, e, "pty:%s", path);
+	}
+	if (r)
+		return r;
+	/* If they have gone since, reading tells. */
+	if (given && given->peer)
+		chardev_set_peer(c, p->master);
+	else
 		loop_timer_set(c->loop, &p->poll, 0);
-	return r;
+	return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,6 +28,10 @@ static void clean_signals(bool clean, sigset_t *old)
 	sigprocmask(SIG_SETMASK, clean ? &none : old, clean ? old : NULL);
 	signal(SIGPIPE, clean ? SIG_DFL : SIG_IGN);
 }
+
+enum {
+	MAX_PROGRAM = 64 << 20 /* bytes */
+};
 
 /*
  * As execvp(), but a file the kernel does not know is an error: execvp() would
@@ -54,18 +59,43 @@ static void exec_search(char *const *argv)
 	errno = denied;
 }
 
-bool process_in_path(const char *name)
+static bool find_in_path(const char *name, char *path, size_t n)
 {
 	const char *dirs = getenv("PATH");
-	char path[PATH_MAX];
 
 	for (const char *end; dirs && *dirs; dirs = *end ? end + 1 : end) {
 		end = strchrnul(dirs, ':');
-		snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dirs), dirs, name);
+		snprintf(path, n, "%.*s/%s", (int)(end - dirs), dirs, name);
 		if (!access(path, X_OK))
 			return true;
 	}
 	return false;
+}
+
+bool process_in_path(const char *name)
+{
+	char path[PATH_MAX];
+
+	return find_in_path(name, path, sizeof(path));
+}
+
+bool process_program_has(const char *name, const char *text)
+{
+	AUTO_CLOSE int fd = -1;
+	AUTO_FREE char *bytes = NULL;
+	char path[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (!strchr(name, '/') && find_in_path(name, path, sizeof(path)))
+		name = path;
+	/* Not to wait for a FIFO's writer. */
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > MAX_PROGRAM)
+		return false;
+	bytes = malloc((size_t)st.st_size + 1);
+	n = bytes ? read(fd, bytes, (size_t)st.st_size) : -1;
+	return n > 0 && memmem(bytes, (size_t)n, text, strlen(text));
 }
 
 int process_exec(char *const *argv, struct err *e)
