@@ -32,6 +32,30 @@ void cpr_state_fini(struct cpr_state *s)
 	*s = (struct cpr_state){ .state_fd = -1 };
 }
 
+void cpr_state_forget(struct cpr_state *s)
+{
+	for (size_t i = 0; i < s->nr_fds; i++)
+		if (s->fds[i].made)
+			close_fd(&s->fds[i].fd);
+	s->nr_fds = 0;
+	cpr_state_fini(s);
+}
+
+void cpr_state_drop(struct cpr_state *s, const char *prefix)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->nr_fds; i++) {
+		if (strncmp(s->fds[i].name, prefix, strlen(prefix))) {
+			s->fds[kept++] = s->fds[i];
+			continue;
+		}
+		trace_cpr_delete_fd(s->fds[i].name, (int)s->fds[i].id);
+		close_fd(&s->fds[i].fd);
+	}
+	s->nr_fds = kept;
+}
+
 static int list_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
 {
 	struct wire_fd *f;
@@ -50,6 +74,7 @@ static int list_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, s
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->id = id;
 	f->fd = fd;
+	f->made = false;
 	return 0;
 }
 
@@ -59,6 +84,15 @@ int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd,
 
 	if (!r)
 		trace_cpr_save_fd(name, (int)id, fd);
+	return r;
+}
+
+int cpr_state_add_made_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e)
+{
+	int r = cpr_state_add_fd(s, name, id, fd, e);
+
+	if (!r)
+		s->fds[s->nr_fds - 1].made = true;
 	return r;
 }
 

@@ -24,7 +24,7 @@
 enum {
 	WIRE_VERSION = 1, /* of the protocol; both sides say which they speak */
 	WIRE_MAX_PAYLOAD = 1 << 20,
-	WIRE_MAX_FDS = 200,
+	WIRE_MAX_FDS = 256,
 	WIRE_NAME_MAX = 64,
 };
 
@@ -44,7 +44,8 @@ enum wire_type {
 struct wire_fd {
 	char name[WIRE_NAME_MAX];
 	uint32_t id;
-	int fd; /* owned by the set, see cpr_state_dup_fd() */
+	int fd;    /* owned by the set, see cpr_state_dup_fd()         */
+	bool made; /* for this set, see cpr_state_add_made_fd()        */
 };
 
 /* What the old side tells before the guest stops. */
@@ -63,6 +64,15 @@ void cpr_state_init(struct cpr_state *s);
 void cpr_state_fini(struct cpr_state *s);
 /* Lists a descriptor under @name and @id; takes it over on success. */
 int cpr_state_add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, struct err *e);
+/*
+ * For the old side, which lends the set its descriptors: one that was made for the set, and is
+ * closed by cpr_state_forget(), which frees the set and leaves the others open.
+ */
+int cpr_state_add_made_fd(struct cpr_state *s, const char *name, uint32_t id, int fd,
+			  struct err *e);
+void cpr_state_forget(struct cpr_state *s);
+/* Closes those whose name begins with @prefix. */
+void cpr_state_drop(struct cpr_state *s, const char *prefix);
 /* The descriptor of that name and id, still the set's; -1: not there. */
 int cpr_state_find_fd(const struct cpr_state *s, const char *name, uint32_t id);
 /*
