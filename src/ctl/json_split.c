@@ -216,3 +216,48 @@ enum json_split_result json_split_feed(struct json_split *s, const void *p, size
 	s->done = r == JSON_SPLIT_VALUE;
 	return r;
 }
+
+size_t json_split_get_mark(const struct json_split *s, struct json_split_mark *mark,
+			   const void **text)
+{
+	*mark = (struct json_split_mark){
+		.recovering = s->recovering,
+		.line = s->line,
+		.column = s->column,
+		.start_line = s->start_line,
+		.start_column = s->start_column,
+	};
+	*text = s->text.data;
+	/* A value that was handed out is over. */
+	if (s->done)
+		return 0;
+	mark->quote = s->quote;
+	mark->escaped = s->escaped;
+	return s->text.len;
+}
+
+int json_split_restore(struct json_split *s, const struct json_split_mark *mark, const void *text,
+		       size_t n, struct err *e)
+{
+	enum json_split_result r = JSON_SPLIT_MORE;
+	size_t used = 0;
+	struct err why;
+
+	/* The text is input of its own kind: reading it leads to the same place. */
+	if (n)
+		r = json_split_feed(s, text, n, &used, &why);
+	if (r != JSON_SPLIT_MORE || used != n || !mark->quote != !s->quote ||
+	    (mark->quote && mark->quote != '"' && mark->quote != '\'') ||
+	    (mark->escaped && !mark->quote) || (mark->recovering && n)) {
+		json_split_fini(s);
+		return err_set(e, EINVAL, "the half request of a monitor's client is malformed");
+	}
+	s->quote = mark->quote;
+	s->escaped = mark->escaped;
+	s->recovering = mark->recovering;
+	s->line = mark->line;
+	s->column = mark->column;
+	s->start_line = mark->start_line;
+	s->start_column = mark->start_column;
+	return 0;
+}

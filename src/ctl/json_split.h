@@ -49,6 +49,15 @@ struct json_split {
 	unsigned int start_column;
 };
 
+/* Where a splitter stands, beside the value so far. */
+struct json_split_mark {
+	char quote;
+	bool escaped;
+	bool recovering;
+	unsigned int line, column;
+	unsigned int start_line, start_column;
+};
+
 void json_split_init(struct json_split *s);
 /* Frees the bytes. */
 void json_split_fini(struct json_split *s);
@@ -61,5 +70,15 @@ void json_split_fini(struct json_split *s);
  */
 enum json_split_result json_split_feed(struct json_split *s, const void *p, size_t n, size_t *used,
 				       struct err *e);
+
+/*
+ * For a splitter that goes on in another process: where @s stands, and the value so far, which
+ * stays the splitter's; returns its length. json_split_restore() brings @s, just initialised,
+ * there; -EINVAL if no splitter can stand there.
+ */
+size_t json_split_get_mark(const struct json_split *s, struct json_split_mark *mark,
+			   const void **text);
+int json_split_restore(struct json_split *s, const struct json_split_mark *mark, const void *text,
+		       size_t n, struct err *e);
 
 #endif

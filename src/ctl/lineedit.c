@@ -38,6 +38,7 @@ enum {
 	MAX_COLUMNS = 1000,
 	MAX_ROWS = 200,
 	MAX_WORDS = 256,
+	KEY_CTRL_B = 0x02,
 	KEY_CTRL_C = 0x03,
 	KEY_TAB = 0x09,
 	KEY_NEWLINE = 0x0a,
@@ -514,4 +515,30 @@ const char *line_edit_type(struct line_edit *le, unsigned char byte)
 
 	leave_locale(old);
 	return whole && !le->line.failed ? (const char *)le->line.data : NULL;
+}
+
+void line_edit_get(struct line_edit *le, struct buf *text, size_t *behind)
+{
+	locale_t old = enter_locale(le);
+	const LineInfoW *info = el_wline(le->el);
+
+	put_wide(text, info->buffer, (size_t)(info->lastchar - info->buffer));
+	*behind = (size_t)(info->lastchar - info->cursor);
+	leave_locale(old);
+}
+
+int line_edit_set(struct line_edit *le, const void *text, size_t n, size_t behind, struct err *e)
+{
+	const unsigned char *p = text;
+	bool bad = n >= le->max || behind > n;
+
+	for (size_t i = 0; i < n && !bad; i++)
+		bad = p[i] < ' ' || p[i] == KEY_DELETE;
+	if (bad)
+		return err_set(e, EINVAL, "the half line of a monitor's terminal is malformed");
+	for (size_t i = 0; i < n; i++)
+		line_edit_type(le, p[i]);
+	while (behind--)
+		line_edit_type(le, KEY_CTRL_B);
+	return 0;
 }

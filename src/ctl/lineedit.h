@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct line_edit;
@@ -42,5 +43,13 @@ void line_edit_begin(struct line_edit *le, unsigned int columns, unsigned int ro
  * dropped; so is what a line has no room for, with a beep.
  */
 const char *line_edit_type(struct line_edit *le, unsigned char byte);
+
+/*
+ * For an editor that goes on in another process: appends the line so far to @text, and how
+ * many of its characters stand behind the cursor goes to *@behind. line_edit_set() brings a
+ * line that has just begun there; -EINVAL if @text is no part of a line.
+ */
+void line_edit_get(struct line_edit *le, struct buf *text, size_t *behind);
+int line_edit_set(struct line_edit *le, const void *text, size_t n, size_t behind, struct err *e);
 
 #endif
