@@ -9,6 +9,7 @@
 #include "ctl/ctl.h"
 #include "host/chardev.h"
 #include "main/consoles.h"
+#include "main/consoles_carry.h"
 
 /* How long a guest that comes here waits, at most, for who shall listen for its client sockets. */
 #define RETRY_MS 5000
@@ -155,16 +156,21 @@ int consoles_plan(struct consoles *cs, const struct options *o, struct err *e)
 }
 
 static int open_console(struct console *c, struct loop *loop, unsigned int how,
-			void (*quit)(void *opaque), void *opaque, struct err *e)
+			struct chardev_given *given, void (*quit)(void *opaque), void *opaque,
+			struct err *e)
 {
 	const struct chardev_config nowhere = { .kind = CHARDEV_NULL };
 	int r;
+
+	c->config.held = how & CONSOLES_HELD;
+	c->config.given = given;
 
 	if (how & CONSOLES_KEEP_FILES)
 		c->config.append = true;
 	if (how & CONSOLES_RETRY)
 		c->config.retry_ms = RETRY_MS;
 	r = chardev_open(&c->chr, loop, &c->config, quit, opaque, e);
+	c->config.given = NULL;
 	if (r)
 		err_prefix(e, "%s %s", c->option, c->text);
 	if (!r || !(how & CONSOLES_MAY_MISS))
@@ -173,16 +179,23 @@ static int open_console(struct console *c, struct loop *loop, unsigned int how,
 	return chardev_open(&c->chr, loop, &nowhere, quit, opaque, e);
 }
 
-int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how,
-		  void (*quit)(void *opaque), void *opaque, struct err *e)
+int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, const json_t *came,
+		  const struct cpr_state *state, void (*quit)(void *opaque), void *opaque,
+		  struct err *e)
 {
 	for (unsigned int i = 0; i < cs->nr; i++) {
 		struct console *c = &cs->list[i];
-		int r = open_console(c, loop, how, quit, opaque, e);
+		struct chardev_given given;
+		int r = 0, found = 0;
 
-		if (r)
+		if (came)
+			r = found = consoles_take_carried(came, state, c, &given, e);
+		if (r >= 0)
+			r = open_console(c, loop, how, found ? &given : NULL, quit, opaque, e);
+		if (r < 0)
 			return r;
-		if (!strncmp(chardev_name(c->chr), "pty:", 4))
+		/* Who was told at the first time knows. */
+		if (!found && !strncmp(chardev_name(c->chr), "pty:", 4))
 			log_info("char device redirected to %s (label %s)",
 				 chardev_name(c->chr) + strlen("pty:"), c->label);
 	}
@@ -217,6 +230,13 @@ void consoles_suspend_tty(struct consoles *cs, bool suspend)
 	for (unsigned int i = 0; i < cs->nr; i++)
 		if (cs->list[i].chr)
 			chardev_suspend_tty(cs->list[i].chr, suspend);
+}
+
+void consoles_release(struct consoles *cs)
+{
+	for (unsigned int i = 0; i < cs->nr; i++)
+		if (cs->list[i].chr)
+			chardev_release(cs->list[i].chr);
 }
 
 void consoles_close(struct consoles *cs)

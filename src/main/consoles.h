@@ -3,6 +3,7 @@
 #ifndef MAIN_CONSOLES_H
 #define MAIN_CONSOLES_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -11,6 +12,7 @@
 #include "main/options.h"
 
 struct chardev;
+struct cpr_state;
 struct ctl;
 struct loop;
 
@@ -54,11 +56,18 @@ enum {
 	CONSOLES_KEEP_FILES = 1 << 0, /* append: what the guest's console showed is not cut off */
 	CONSOLES_RETRY = 1 << 1,      /* who listens for a client socket may come a little later */
 	CONSOLES_MAY_MISS = 1 << 2,   /* one that cannot be opened is logged and leads nowhere   */
+	CONSOLES_HELD = 1 << 3,       /* nothing comes or goes before consoles_release()         */
 };
 
-/* Opens all devices; @how is a sum of the above. */
-int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how,
-		  void (*quit)(void *opaque), void *opaque, struct err *e);
+/*
+ * Opens all devices; @how is a sum of the above. @came, if not NULL, is what consoles_find_carried()
+ * has found in @state: devices that are in it go on.
+ */
+int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, const json_t *came,
+		  const struct cpr_state *state, void (*quit)(void *opaque), void *opaque,
+		  struct err *e);
+/* Lets devices that were opened held go on. The loop's thread. */
+void consoles_release(struct consoles *cs);
 
 /* Makes the devices known to query-chardev and starts the monitors. */
 int consoles_start_monitors(struct consoles *cs, struct ctl *ctl, struct err *e);

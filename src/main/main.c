@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Composition root: builds the machine the command line describes and runs it. */
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "boot/boot.h"
+#include "ctl/carry.h"
 #include "ctl/ctl.h"
 #include "dev/pc/pc.h"
 #include "host/graft.h"
@@ -17,7 +19,7 @@
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/vm.h"
-#include "main/consoles.h"
+#include "main/consoles_carry.h"
 #include "main/dump.h"
 #include "main/options.h"
 #include "main/ram.h"
@@ -41,6 +43,8 @@ struct program {
 	struct migration *migration;
 	struct ctl *ctl;
 	struct consoles consoles;
+	struct consoles_carry carry;
+	json_t *came; /* devices of the image before; NULL: there was none */
 	struct migration_observer observer;
 	struct loop_fd signals;
 	int signal_fd;
@@ -106,7 +110,12 @@ static int create_devices(struct program *p, struct err *e)
 	/* There is no image left that could do better. */
 	if (p->came_back)
 		how |= CONSOLES_MAY_MISS;
-	r = consoles_open(&p->consoles, p->vm->loop, how, quit_requested, p, e);
+	r = p->has_cpr ? consoles_find_carried(&p->cpr, &p->came, e) : 0;
+	if (r)
+		return r;
+	if (p->came)
+		how |= CONSOLES_HELD;
+	r = consoles_open(&p->consoles, p->vm->loop, how, p->came, &p->cpr, quit_requested, p, e);
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
@@ -209,6 +218,12 @@ static void press_power_button(void *opaque)
 		pc_power_button(vm);
 }
 
+/* From migration_attach_cpr() on the migration object has it. */
+static const struct cpr_state *handed_state(const struct program *p)
+{
+	return !p->cpr.config && p->migration ? migration_cpr_state(p->migration) : &p->cpr;
+}
+
 static int create_monitors(struct program *p, struct err *e)
 {
 	const struct ctl_config cfg = {
@@ -221,7 +236,30 @@ static int create_monitors(struct program *p, struct err *e)
 	int r;
 
 	r = ctl_create(&p->ctl, &cfg, e);
-	return r ? r : consoles_start_monitors(&p->consoles, p->ctl, e);
+	if (r)
+		return r;
+	consoles_carry_init(&p->carry, &p->consoles, p->ctl, p->migration);
+	r = consoles_start_monitors(&p->consoles, p->ctl, e);
+	if (!r && p->came)
+		r = consoles_load_sessions(p->came, handed_state(p), &p->consoles, p->ctl, e);
+	/* A client that followed the update until now is to learn that it has failed. */
+	if (!r && p->came_back && consoles_want_events(p->came))
+		migration_cap_set(p->migration, CAP_EVENTS, true);
+	return r;
+}
+
+/* The guest runs here, or waits here for an operator: nobody falls back any more. */
+static void release_clients(struct program *p)
+{
+	if (!p->came)
+		return;
+	/* The image before has reported the update; this one reports the next. */
+	if (consoles_want_events(p->came))
+		migration_cap_set(p->migration, CAP_EVENTS, true);
+	json_decref(TAKE_PTR(p->came));
+	extras_taken(p->migration, CARRY_KEY);
+	consoles_release(&p->consoles);
+	ctl_resume_sessions(p->ctl);
 }
 
 /* The PID file names the process that has the guest. */
@@ -376,14 +414,11 @@ static int build(struct program *p, struct err *e)
 /* A guest that came by exec goes back where it came from, if this image cannot run it. */
 static void fall_back(struct program *p, const char *why)
 {
-	const struct cpr_state *state = &p->cpr;
+	const struct cpr_state *state = handed_state(p);
 	struct err e;
 
 	if (!p->cpr_by_exec || (p->vm && !p->vm->foreign))
 		return;
-	/* From migration_attach_cpr() on the migration object has it. */
-	if (!state->config && p->migration)
-		state = migration_cpr_state(p->migration);
 	if (!state->config)
 		return;
 	if (p->came_back) {
@@ -391,7 +426,9 @@ static void fall_back(struct program *p, const char *why)
 		return;
 	}
 	ctl_destroy(TAKE_PTR(p->ctl));
-	on_exec(p, true);
+	/* A terminal that was handed over stays as it is: the old image has its first settings. */
+	if (!p->came)
+		on_exec(p, true);
 	if (migration_fall_back(state, why, &e))
 		log_error("the guest is lost: %s", e.msg);
 }
@@ -420,6 +457,7 @@ static void take_apart(struct program *p)
 	if (p->vm)
 		vm_destroy_devices(p->vm);
 	migration_destroy(p->migration);
+	json_decref(p->came);
 	consoles_close(&p->consoles);
 	vm_destroy(p->vm);
 	boot_close(p->boot);
@@ -481,6 +519,7 @@ int main(int argc, char **argv)
 		fall_back(p, e.msg);
 		take_apart(p);
 	} else {
+		release_clients(p);
 		loop_run(p->vm->loop);
 		code = p->vm->exit_code;
 		take_apart(p);

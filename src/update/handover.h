@@ -83,6 +83,8 @@ struct migration {
 	struct migration_params params;
 	bool caps[CAP_COUNT];
 	struct list observers;
+	struct list extras; /* struct extra                                     */
+	bool extras_known;  /* exec: the next image can do with them            */
 	enum migration_status status;
 	char error[1024];
 

@@ -58,6 +58,7 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 	m->owner.fd = -1;
 	m->cpr_watch.fd = m->main_watch.fd = m->pid_watch.fd = -1;
 	list_init(&m->observers);
+	list_init(&m->extras);
 	migration_params_init(&m->params);
 	loop_timer_init(&m->deadline, NULL, m);
 	loop_timer_init(&m->reaper, handover_reap_holder, m);

@@ -16,6 +16,7 @@
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/channel_open.h"
+#include "update/extras.h"
 #include "update/grafting.h"
 #include "update/handover.h"
 
@@ -55,13 +56,6 @@ static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 	return r < 0 ? r : cpr_state_add_fd(s, PROGRAM_FD_NAME, 0, m->program_fd, e);
 }
 
-/* Frees the description without closing what it borrowed. */
-static void forget(struct cpr_state *s)
-{
-	s->nr_fds = 0;
-	cpr_state_fini(s);
-}
-
 static int connect_peer(struct migration *m, const struct cpr_state *s, struct err *e)
 {
 	uid_t uid;
@@ -86,21 +80,37 @@ static int connect_peer(struct migration *m, const struct cpr_state *s, struct e
 	return cpr_state_send(s, m->cpr_sock, soon(), e);
 }
 
-static int write_for_next_image(struct migration *m, const struct cpr_state *s, struct err *e)
+/* What the next image gets, as things are now; @s is to be forgotten, also after a failure. */
+static int describe_for_next_image(const struct migration *m, struct cpr_state *s, struct buf *out,
+				   struct err *e)
 {
-	AUTO_BUF b = { 0 };
-	int r = cpr_state_encode(s, &b, e);
+	int r = 0;
 
-	if (r)
-		return r;
+	*s = m->cpr;
+	s->config = NULL;
+	if (m->extras_known)
+		r = extras_gather(m, m->cpr.config, s, e);
+	else if (!(s->config = strdup(m->cpr.config)))
+		r = err_set(e, ENOMEM, "no memory for the configuration");
+	return r ? r : cpr_state_encode(s, out, e);
+}
+
+/* Connections come and go until the stop: this only shows that it can be done. */
+static int try_next_image(struct migration *m, struct err *e)
+{
+	struct cpr_state s;
+	AUTO_BUF b = { 0 };
+	int r;
+
 	m->peer_pid = getpid();
-	r = m->state_memfd = file_create_memfd(EXEC_STATE_NAME, b.data, b.len, e);
-	return r < 0 ? r : 0;
+	m->extras_known = extras_are_known_to(m->command[0]);
+	r = describe_for_next_image(m, &s, &b, e);
+	cpr_state_forget(&s);
+	return r;
 }
 
 int outgoing_connect(struct migration *m, struct err *e)
 {
-	struct cpr_state s;
 	int r;
 
 	r = migration_list_state(m, e);
@@ -113,13 +123,13 @@ int outgoing_connect(struct migration *m, struct err *e)
 		r = owner_create(&m->owner, e);
 	if (r)
 		return r;
-	r = describe(m, &s, e);
+	r = describe(m, &m->cpr, e);
 	if (!r)
 		trace_cpr_state_save(migration_mode_name(m->mode));
 	if (!r)
-		r = m->mode == MODE_CPR_EXEC ? write_for_next_image(m, &s, e)
-					     : connect_peer(m, &s, e);
-	forget(&s);
+		r = m->mode == MODE_CPR_EXEC ? try_next_image(m, e) : connect_peer(m, &m->cpr, e);
+	if (r || m->mode != MODE_CPR_EXEC)
+		cpr_state_forget(&m->cpr);
 	return r;
 }
 
@@ -127,6 +137,7 @@ void outgoing_undo_connect(struct migration *m)
 {
 	struct err ignored;
 
+	cpr_state_forget(&m->cpr);
 	/* The new side would find out by the closed connection; it is told why. */
 	if (m->cpr_sock >= 0)
 		wire_send(m->cpr_sock, WIRE_CANCEL, m->error, strlen(m->error), soon(), &ignored);
@@ -389,39 +400,52 @@ int outgoing_offer(struct migration *m, struct err *e)
 }
 
 /* Descriptors the next image finds by their numbers. */
-static int keep_fds(struct migration *m, bool keep, struct err *e)
+static int keep_fds(const struct migration *m, bool keep, struct err *e)
 {
-	const struct ram_block *b = NULL;
 	int r = 0;
 
-	while (!r && (b = memmap_next_block(&m->vm->mem, b)))
-		r = process_keep_fd(b->fd, keep, e);
-	if (!r)
-		r = process_keep_fd(m->owner.fd, keep, e);
-	if (!r)
-		r = process_keep_fd(m->program_fd, keep, e);
-	if (!r)
+	for (size_t i = 0; !r && i < m->cpr.nr_fds; i++)
+		r = process_keep_fd(m->cpr.fds[i].fd, keep, e);
+	if (!r && m->state_memfd >= 0)
 		r = process_keep_fd(m->state_memfd, keep, e);
+	return r;
+}
+
+/* The CPR state, now that nothing more comes in or goes out here. */
+static int write_for_next_image(struct migration *m, struct err *e)
+{
+	struct cpr_state s;
+	AUTO_BUF b = { 0 };
+	char number[16];
+	int r;
+
+	r = describe_for_next_image(m, &s, &b, e);
+	if (!r)
+		r = m->state_memfd = file_create_memfd(EXEC_STATE_NAME, b.data, b.len, e);
+	if (r < 0) {
+		cpr_state_forget(&s);
+		return r;
+	}
+	cpr_state_forget(&m->cpr);
+	m->cpr = s;
+	r = keep_fds(m, true, e);
+	snprintf(number, sizeof(number), "%d", m->state_memfd);
+	if (!r && setenv(EXEC_STATE_NAME, number, 1))
+		r = err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
 	return r;
 }
 
 int outgoing_exec(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
-	char number[16];
 	int r;
 
 	m->main_begun = true;
 	r = file_begin(m->main_fd, c->file, c->offset, e);
 	if (!r)
 		r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
-	if (!r)
-		r = keep_fds(m, true, e);
 	if (r)
 		return r;
-	snprintf(number, sizeof(number), "%d", m->state_memfd);
-	if (setenv(EXEC_STATE_NAME, number, 1))
-		return err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
 	*owner_state(&m->owner) = (struct owner_state){
 		.length = m->stream.len,
 		.xxh3 = stream_hash(m->stream.data, m->stream.len),
@@ -431,15 +455,18 @@ int outgoing_exec(struct migration *m, struct err *e)
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
 	migration_set_status(m, MIGRATION_COMPLETED);
 	trace_cpr_exec();
-	migration_notify_exec(m, true);
-	return process_exec(m->command, e);
+	if (!m->extras_known)
+		migration_notify_exec(m, true);
+	r = write_for_next_image(m, e);
+	return r ? r : process_exec(m->command, e);
 }
 
 void outgoing_undo_exec(struct migration *m)
 {
 	struct err e;
 
-	migration_notify_exec(m, false);
+	if (!m->extras_known)
+		migration_notify_exec(m, false);
 	unsetenv(EXEC_STATE_NAME);
 	/* Can fail only for descriptors that are not open, and these are. */
 	keep_fds(m, false, &e);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* What crosses an update beside the machine: connections, and whatever else has a name. */
+#ifndef UPDATE_EXTRAS_H
+#define UPDATE_EXTRAS_H
+
+/*
+ * DOC: theory of operation
+ *
+ * The machine crosses as RAM and state. Around it are things that the next image in this
+ * process must not open anew, because somebody is at their other end: sockets of
+ * monitors and consoles. Their owner registers a struct extra. The old
+ * side asks it, in the moment before this image is left, for descriptors and
+ * for a JSON value that says what they are; the value becomes a member of the CPR
+ * state's configuration. The new side looks for that member when it builds the same
+ * thing, takes the descriptors by name, and opens what is missing.
+ *
+ * An image that knows nothing of a member ignores it and closes the
+ * descriptors. But the image of an early release would find its sockets' addresses taken by
+ * the very descriptors it was given, so it is given none.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/list.h"
+
+struct cpr_state;
+struct migration;
+
+struct extra {
+	struct list link;
+	const char *key; /* of the member */
+	/*
+	 * Old side, main loop's thread; changes nothing but @s. Adds descriptors to @s, by
+	 * cpr_state_add_fd() those that stay open here, by cpr_state_add_made_fd() others,
+	 * under names that begin with the key and a colon. *@out is the caller's.
+	 */
+	int (*gather)(void *opaque, struct cpr_state *s, json_t **out, struct err *e);
+	void *opaque;
+};
+
+/* @x outlives @m, or its last update. */
+void extras_register(struct migration *m, struct extra *x);
+
+/*
+ * Old side: whether the program @name, found like execvp() does, can do with extras. True for
+ * what is no Baton, but may start one.
+ */
+bool extras_are_known_to(const char *name);
+/*
+ * Old side: gathers everything into @s, and replaces its configuration @base by one that has the
+ * members too, which is allocated. On failure @s holds what was added so far.
+ */
+int extras_gather(const struct migration *m, const char *base, struct cpr_state *s, struct err *e);
+
+/*
+ * New side: the member @key of the configuration, the caller's; *@out is NULL if the old side
+ * had none. -EPROTO if the configuration is not JSON.
+ */
+int extras_find(const struct cpr_state *s, const char *key, json_t **out, struct err *e);
+/*
+ * New side: the owner of @key has all it wants, and nobody will fall back: what else is left
+ * of its descriptors is closed.
+ */
+void extras_taken(struct migration *m, const char *key);
+
+#endif
