@@ -242,8 +242,8 @@ static int create_monitors(struct program *p, struct err *e)
 	r = consoles_start_monitors(&p->consoles, p->ctl, e);
 	if (!r && p->came)
 		r = consoles_load_sessions(p->came, handed_state(p), &p->consoles, p->ctl, e);
-	/* A client that followed the update until now is to learn that it has failed. */
-	if (!r && p->came_back && consoles_want_events(p->came))
+	/* A client that followed the update until now is to learn how it ended. */
+	if (!r && (p->came_back || p->graft) && consoles_want_events(p->came))
 		migration_cap_set(p->migration, CAP_EVENTS, true);
 	return r;
 }

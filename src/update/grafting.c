@@ -11,6 +11,7 @@
 #include "machine/globalstate.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
+#include "update/extras.h"
 #include "update/grafting.h"
 #include "update/handover.h"
 
@@ -69,25 +70,23 @@ static int add_fds(const struct vm *vm, struct cpr_state *s, struct err *e)
 	return r;
 }
 
+/* m->cpr is the old image's list of what it lent and made; undoing the update forgets it. */
 static int pack_cpr_state(struct migration *m, struct parcel *p, struct err *e)
 {
-	struct cpr_state s;
+	AUTO_FREE char *config = machine_config_text(m);
+	struct cpr_state *s = &m->cpr;
 	int r;
 
-	cpr_state_init(&s);
-	s.pid = getpid();
-	s.mode = m->mode;
-	s.config = machine_config_text(m);
-	r = s.config ? add_fds(m->vm, &s, e)
-		     : err_set(e, ENOMEM, "no memory for the configuration");
+	cpr_state_init(s);
+	s->pid = getpid();
+	s->mode = m->mode;
+	r = config ? add_fds(m->vm, s, e)
+		   : err_set(e, ENOMEM, "no memory for the configuration");
+	if (!r)
+		r = extras_gather(m, config, s, e);
 	if (!r)
 		trace_cpr_state_save(migration_mode_name(m->mode));
-	if (!r)
-		r = cpr_state_encode(&s, &p->cpr_state, e);
-	/* They are borrowed. */
-	s.nr_fds = 0;
-	cpr_state_fini(&s);
-	return r;
+	return r ? r : cpr_state_encode(s, &p->cpr_state, e);
 }
 
 static int pack_machine(const struct vm *vm, struct parcel *p, struct err *e)
@@ -140,7 +139,11 @@ int grafting_prepare(struct migration *m, struct err *e)
 {
 	struct parcel p = { .nr_kept = 0 };
 	struct vm *vm = m->vm;
-	int r = pack(m, &p, e);
+	int r;
+
+	/* Whoever listens hears it before their connection is packed too. */
+	migration_set_status(m, MIGRATION_ACTIVE);
+	r = pack(m, &p, e);
 
 	if (!r) {
 		const struct graft_config c = {
@@ -165,8 +168,6 @@ int grafting_prepare(struct migration *m, struct err *e)
 		if (!r)
 			r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
 		pthread_mutex_lock(&vm->lock);
-		if (!r)
-			migration_set_status(m, MIGRATION_ACTIVE);
 	}
 	parcel_fini(&p);
 	return r;

@@ -463,7 +463,7 @@ static void too_many_descriptors_are_refused(void **state)
 		payload[3] = (uint8_t)i;
 		say(&s, WIRE_FD, FLAG_FD, payload, sizeof(payload), 0);
 	}
-	assert_play_refused(&s, E2BIG, "more than 200 descriptors to hand over");
+	assert_play_refused(&s, E2BIG, "more than 256 descriptors to hand over");
 }
 
 /* The script of a whole good state with two descriptors. */
