@@ -50,13 +50,13 @@ class Failed(AssertionError):
 class Process:
     """One process of a VMM, with its log and its QMP connection."""
 
-    def __init__(self, argv, log_path, stdin=None, stdout=None):
+    def __init__(self, argv, log_path, stdin=None, stdout=None, pass_fds=()):
         self.argv = argv
         self.log_path = log_path
         with open(log_path, "ab") as log:
             self.popen = subprocess.Popen(
                 argv, stdin=stdin or subprocess.DEVNULL,
-                stdout=stdout or log, stderr=log,
+                stdout=stdout or log, stderr=log, pass_fds=pass_fds,
                 preexec_fn=load.die_with_parent)
         self.pid = self.popen.pid
         self.qmp = None
@@ -371,17 +371,12 @@ class Vm:
             list(extra))
 
     def exec_(self, command=None, timeout=30.0):
-        """Updates by exec; returns events of the old connection."""
+        """Updates by exec; returns the events that came on the way."""
         pid = self.pid
         self.set_parameters(mode="cpr-exec", cpr_exec_command=command or
                             self.exec_command())
         self.qmp.cmd("migrate", uri="file:" + self.path("vm.state"))
-        self.qmp.wait_eof(timeout)
-        events = self.qmp.event_names()
-        if not self.proc.alive():
-            raise Failed("process ended with status %s in exec; %s" %
-                         (self.proc.popen.poll(), self.proc.log()))
-        self.proc.connect(self.qmp_path(self.generation))
+        events = self.wait_exec(timeout)
         assert self.proc.pid == pid
         end = time.monotonic() + timeout
         while self.status()["status"] == "inmigrate":
@@ -392,28 +387,47 @@ class Vm:
         return events
 
     def graft_command(self, program=None, extra=()):
-        return [program or self.program] + self.args(next(self.generations), extra)
+        return [program or self.program] + self.args(self.generation, extra)
 
     def graft(self, command=None, timeout=30.0):
-        """Updates by graft: another image in the same process."""
-        pid = self.pid
-        command = command or self.graft_command()
-        self.set_parameters(mode="cpr-graft", cpr_exec_command=command)
+        """Updates by graft: another image in the same process.
+
+        The connection goes on; returns query-migrate's answer."""
+        self.set_parameters(mode="cpr-graft", cpr_exec_command=command or
+                            self.graft_command())
         self.qmp.cmd("migrate")
-        self.qmp.wait_eof(timeout)
-        import re
-        self.generation = int(re.search(r"/(\d+)\.qmp", " ".join(command)).group(1))
-        if not self.proc.alive():
-            raise Failed("process ended with status %s in graft; %s" %
-                         (self.proc.popen.poll(), self.proc.log()))
-        self.proc.connect(self.qmp_path(self.generation))
-        assert self.proc.pid == pid
         answer = self.wait_migrate(timeout)
         if answer["status"] != "completed":
             raise Failed("graft %s: %s; %s" % (
                 answer["status"], answer.get("error-desc"), self.proc.log()))
         self.updates += 1
         return answer
+
+    def wait_waiting(self, timeout=20.0):
+        """Waits until the next image waits for its operator's load."""
+        end = time.monotonic() + timeout
+        while self.status()["status"] != "inmigrate":
+            if time.monotonic() > end:
+                raise Failed("not inmigrate; %s" % self.proc.log())
+            time.sleep(0.002)
+
+    def wait_exec(self, timeout=30.0):
+        """Follows an exec that was started to the end; returns the events.
+
+        The connection goes on in the next image, or, if that is one of a
+        release that does not know how, is made anew."""
+        connection = self.qmp
+        try:
+            self.wait_migrate(timeout)
+        except qmp.QmpClosed:
+            pass
+        else:
+            return connection.event_names()
+        if not self.proc.alive():
+            raise Failed("process ended with status %s in exec; %s" %
+                         (self.proc.popen.poll(), self.proc.log()))
+        self.proc.connect(self.qmp_path(self.generation))
+        return connection.event_names()
 
     # Saving to a stream and loading it in another process.
 

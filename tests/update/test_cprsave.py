@@ -22,8 +22,7 @@ def restart(vm, state):
     """cprsave restart, up to the image that waits for cprload."""
     pid = vm.pid
     vm.qmp.cmd("cprsave", file=state, mode="restart")
-    vm.qmp.wait_eof()
-    vm.proc.connect(vm.qmp_path(vm.generation))
+    vm.wait_waiting()
     assert vm.proc.pid == pid
     assert vm.status() == {"status": "inmigrate", "running": False}
     assert vm.stopped()

@@ -60,12 +60,10 @@ def check_refused(vm, damage, *words):
     vm.set_parameters(mode="cpr-exec",
                       cpr_exec_command=vm.exec_command(wrapper(vm, damage)))
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
-    vm.qmp.wait_eof(20)
-    if vm.proc.alive():
-        try:
-            vm.proc.connect(vm.qmp_path(vm.generation))
-        except Failed:
-            pass
+    try:
+        vm.wait_exec(20)
+    except Failed:
+        pass
     end = time.monotonic() + 5
     while vm.proc.alive() and time.monotonic() < end and \
             vm.status()["status"] == "inmigrate" and \
@@ -139,7 +137,6 @@ def test_state_of_another_machine_size_is_refused(vm):
     vm.smp = 1
     vm.set_parameters(mode="cpr-exec", cpr_exec_command=command)
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
-    vm.qmp.wait_eof(20)
-    time.sleep(0.5)
+    vm.wait_exec(20)
     assert vm.proc.log().strip()
     assert vm.static_hash() == digest
