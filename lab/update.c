@@ -153,6 +153,30 @@ static int wait_completed(struct lab *lab, struct qmp *q, struct update_result *
 	}
 }
 
+/* Ask until the run state is that. */
+static int wait_status(struct lab *lab, struct qmp *q, const char *want, struct err *e)
+{
+	uint64_t deadline = lab_now_ns() + (uint64_t)lab->step_ms * 1000000;
+
+	for (;;) {
+		json_t *info = NULL;
+		const char *status;
+		bool is;
+		int r = qmp_call(q, "query-status", NULL, lab->step_ms, &info, e);
+
+		if (r < 0)
+			return r;
+		status = json_string_value(json_object_get(info, "status"));
+		is = status && strcmp(status, want) == 0;
+		json_decref(info);
+		if (is)
+			return 0;
+		if (lab_now_ns() > deadline)
+			return err_set(e, ETIMEDOUT, "run state does not become '%s'", want);
+		console_wait(&lab->console, -1, 50);
+	}
+}
+
 static int expect_status(struct lab *lab, struct qmp *q, const char *want, struct err *e)
 {
 	json_t *info = NULL;
@@ -282,9 +306,8 @@ static int by_exec(struct lab *lab, bool defer, struct update_result *r, struct 
 	char uri[VMM_PATH_MAX + 8];
 	struct vmm *m = &lab->vmm;
 	struct vmm_args args;
-	json_t *command = json_array(), *info = NULL;
+	json_t *command = json_array();
 	uint64_t begin;
-	double stop_s;
 	int rc;
 
 	snprintf(uri, sizeof(uri), "file:%s/vm.state", lab->config.dir);
@@ -303,28 +326,21 @@ static int by_exec(struct lab *lab, bool defer, struct update_result *r, struct 
 	rc = qmp_call(&m->qmp, "migrate", json_pack("{s:s}", "uri", uri), lab->step_ms, NULL, e);
 	if (rc < 0)
 		return rc;
-	rc = qmp_wait_eof(&m->qmp, lab->step_ms, e);
-	if (rc < 0)
-		return err_prefix(e, "end of the old program's QMP connection");
-	note_events(r, &m->qmp);
-	stop_s = qmp_event_time(&m->qmp, "STOP");
-	qmp_close(&m->qmp);
-	rc = qmp_connect(&m->qmp, &lab->console, m->qmp_path, lab->step_ms, e);
+	/* The connection goes on in the new image. */
+	if (defer)
+		rc = wait_status(lab, &m->qmp, "inmigrate", e);
+	else
+		rc = wait_completed(lab, &m->qmp, r, e);
+	if (rc == 0 && defer) {
+		note_events(r, &m->qmp);
+		rc = load(lab, &m->qmp, uri, qmp_event_time(&m->qmp, "STOP"), r, e);
+	}
 	if (rc == 0)
-		rc = expect_status(lab, &m->qmp, defer ? "inmigrate" : "running", e);
-	if (rc == 0 && defer)
-		rc = load(lab, &m->qmp, uri, stop_s, r, e);
+		rc = expect_status(lab, &m->qmp, "running", e);
 	if (rc < 0)
 		return err_prefix(e, "after exec");
 	r->done = true;
 	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
-	if (!defer) {
-		rc = qmp_call(&m->qmp, "query-migrate", NULL, lab->step_ms, &info, e);
-		if (rc < 0)
-			return rc;
-		note_figures(r, info);
-		json_decref(info);
-	}
 	if (vmm_peer_pid(m->qmp.fd) != m->pid)
 		verdict_fault(&lab->verdict, CHECK_PID, "after exec, process %d answers, not %d",
 			      (int)vmm_peer_pid(m->qmp.fd), (int)m->pid);
@@ -333,15 +349,14 @@ static int by_exec(struct lab *lab, bool defer, struct update_result *r, struct 
 
 static int by_graft(struct lab *lab, struct update_result *r, struct err *e)
 {
-	char path[VMM_PATH_MAX];
 	struct vmm *m = &lab->vmm;
 	struct vmm_args args;
 	json_t *command = json_array();
 	uint64_t begin;
 	int rc;
 
-	snprintf(path, sizeof(path), "%s/qmp.%d", lab->config.dir, lab->generation);
-	rc = vmm_args_build(&args, &lab->config, lab->config.next_baton, path, NULL, NULL, e);
+	rc = vmm_args_build(&args, &lab->config, lab->config.next_baton, m->qmp_path, NULL, NULL,
+			    e);
 	for (int i = 0; i < args.n; i++)
 		json_array_append_new(command, json_string(args.v[i]));
 	vmm_args_free(&args);
@@ -354,18 +369,11 @@ static int by_graft(struct lab *lab, struct update_result *r, struct err *e)
 	begin = lab_now_ns();
 	rc = qmp_call(&m->qmp, "migrate", NULL, lab->step_ms, NULL, e);
 	if (rc == 0)
-		rc = qmp_wait_eof(&m->qmp, lab->step_ms, e);
-	if (rc < 0)
-		return rc;
-	qmp_close(&m->qmp);
-	snprintf(m->qmp_path, sizeof(m->qmp_path), "%s", path);
-	rc = qmp_connect(&m->qmp, &lab->console, m->qmp_path, lab->step_ms, e);
-	if (rc == 0)
 		rc = wait_completed(lab, &m->qmp, r, e);
 	if (rc == 0)
 		rc = expect_status(lab, &m->qmp, "running", e);
 	if (rc < 0)
-		return err_prefix(e, "after graft");
+		return rc;
 	r->done = true;
 	r->whole_ms = (double)(lab_now_ns() - begin) / 1e6;
 	return 0;

@@ -80,8 +80,7 @@ static int pack_cpr_state(struct migration *m, struct parcel *p, struct err *e)
 	cpr_state_init(s);
 	s->pid = getpid();
 	s->mode = m->mode;
-	r = config ? add_fds(m->vm, s, e)
-		   : err_set(e, ENOMEM, "no memory for the configuration");
+	r = config ? add_fds(m->vm, s, e) : err_set(e, ENOMEM, "no memory for the configuration");
 	if (!r)
 		r = extras_gather(m, config, s, e);
 	if (!r)

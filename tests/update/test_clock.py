@@ -22,7 +22,7 @@ def distance_us(vm, before, limit):
     return found
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_tsc_goes_on_as_if_there_was_no_update(vms, mode):
     vm = vms("gap").start()
     before = offset(vm)

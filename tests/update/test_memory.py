@@ -12,7 +12,7 @@ def quiet_footprint(vm):
     return Footprint(vm)
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_memory_is_unchanged_by_many_updates_under_load(
         vms, cpu_load, loops, mode):
     vm = vms("gap", append="pattern=64M changing=1M").start()
@@ -47,7 +47,7 @@ def test_modes_alternate(vms, cpu_load):
     vm.check_no_errors()
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_file_backed_ram_stays_in_the_file(vms, mode):
     vm = vms("gap", append="pattern=16M", backend=False)
     vm.extra = ["-object", "memory-backend-file,id=ram0,size=256M,share=on,"
@@ -62,7 +62,7 @@ def test_file_backed_ram_stays_in_the_file(vms, mode):
     vm.check_no_errors()
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_memory_above_4_gib_is_kept(vms, mode):
     vm = vms("gap", append="pattern=16M", mem="5G").start()
     with memoryview(vm.ram) as view:
@@ -77,7 +77,7 @@ def test_memory_above_4_gib_is_kept(vms, mode):
     vm.check_no_errors()
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_a_stopped_guest_stays_stopped(vms, mode):
     vm = vms("gap", append="pattern=16M").start()
     vm.qmp.cmd("stop")
@@ -94,7 +94,7 @@ def test_a_stopped_guest_stays_stopped(vms, mode):
 
 def test_reset_works_after_updates(vms):
     vm = vms("gap", append="pattern=16M").start()
-    for mode in ("transfer", "exec"):
+    for mode in ("transfer", "exec", "graft"):
         vm.update(mode)
         boots = vm.head.boots
         vm.qmp.cmd("system_reset")

@@ -14,7 +14,7 @@ import backends
 from qmp import QmpError
 from vm import MIB
 
-MODES = ("transfer", "exec")
+MODES = ("transfer", "exec", "graft")
 
 
 def start(vms, where, text, target, **kwargs):

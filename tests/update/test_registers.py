@@ -7,7 +7,7 @@ import abi
 from vm import Footprint
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_registers_are_unchanged_by_many_updates_under_load(
         vms, cpu_load, loops, mode):
     vm = vms("fpu", append="avx=1 loops=2000000").start()

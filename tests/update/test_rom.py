@@ -16,7 +16,7 @@ from qmp import QmpError
 BLOCK = "/memfd:/rom@etc/acpi/tables"
 GPA = 0xe0000
 SIZE = 0x20000
-MODES = ("transfer", "exec")
+MODES = ("transfer", "exec", "graft")
 
 
 def tables(vm):

@@ -65,7 +65,7 @@ def test_transfer_splits_the_output_between_two_files_without_loss(
     lines.check()
 
 
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_receive_interrupt_still_works(vms, mode):
     vm = vms("serial", append="rx=irq every=50000000")
     vm.serial = lambda generation: "unix:%s,server=on,wait=off" % vm.path(

@@ -7,7 +7,7 @@ from vm import Footprint
 
 
 @pytest.mark.parametrize("cpus", (2, 4))
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_every_vcpu_goes_on_after_many_updates_under_load(
         vms, cpu_load, mode, cpus):
     vm = vms("smp", append="cpus=%d ipi=200000" % cpus, smp=cpus).start()

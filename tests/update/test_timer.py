@@ -12,7 +12,7 @@ PERIOD_NS = 40_000_000
 
 
 @pytest.mark.parametrize("timer", ("periodic", "oneshot", "deadline"))
-@pytest.mark.parametrize("mode", ("transfer", "exec"))
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
 def test_interrupt_count_is_right_after_many_updates_under_load(
         vms, cpu_load, loops, mode, timer):
     cycles = int(tsc.hz() * PERIOD_NS / 1e9)
