@@ -20,8 +20,11 @@
 #define ABI_BODY_OFFSET  0x100
 #define ABI_RING_OFFSET  0x1000
 #define ABI_RING_ENTRIES 1024
-#define ABI_VERSION      1
-#define ABI_MAGIC        0x5453455547544142 /* "BATGUEST" */
+/* Cycles that each stretch of the last ABI_REQUEST_CRAWL took, in order. */
+#define ABI_CURVE_OFFSET  0x8000
+#define ABI_CURVE_ENTRIES 1024
+#define ABI_VERSION       1
+#define ABI_MAGIC         0x5453455547544142 /* "BATGUEST" */
 
 /* The pattern of the gap guest starts here; the changing part follows it. */
 #define ABI_PATTERN_GPA 0x1000000
@@ -41,8 +44,12 @@
 #define ABI_REQUEST_READ_ALL   1
 #define ABI_REQUEST_WRITE_ALL  2
 #define ABI_REQUEST_DEBUG_REGS 3
+#define ABI_REQUEST_CRAWL      4
 
-#define ABI_CPUS_MAX 4
+#define ABI_CPUS_MAX 16
+
+/* Guest-physical memory that is mapped, from address 0, in GiB. */
+#define ABI_MAPPED_GIB 20
 
 /* Places the assembly part writes to, checked against struct abi_head in C. */
 #define ABI_BOOTS_OFFSET    24

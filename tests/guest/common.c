@@ -4,7 +4,7 @@
 
 #define HVM_START_MAGIC      0x336ec578u
 #define MEMMAP_RAM           1
-#define MAPPED_END           0x200000000ul
+#define MAPPED_END           ((uint64_t)ABI_MAPPED_GIB << 30)
 #define PAGE                 4096ul
 #define EXCEPTIONS           32
 #define EXCEPTION_STUB_BYTES 16

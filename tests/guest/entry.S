@@ -20,7 +20,7 @@
 #define UCODE 0x33
 #define TSS_SEL 0x40
 
-#define TSS_BASE 0x140000
+#define TSS_BASE 0x160000
 #define TSS_BYTES 0x2100
 #define TSS_LIMIT (104 + 8192)
 #define USER_STACK_BYTES 0x2000
@@ -346,21 +346,21 @@ idt_pointer:
 	.word 256 * 16 - 1
 	.quad idt
 
-/* Identity map of the first 8 GiB, user, 2 MiB pages. */
+/* Identity map of the first ABI_MAPPED_GIB, user, 2 MiB pages. */
 	.align 4096
 pml4:
 	.quad pdpt + 7
 	.fill 511, 8, 0
 pdpt:
 	.set i, 0
-	.rept 8
+	.rept ABI_MAPPED_GIB
 	.quad page_dirs + 4096 * i + 7
 	.set i, i + 1
 	.endr
-	.fill 504, 8, 0
+	.fill 512 - ABI_MAPPED_GIB, 8, 0
 page_dirs:
 	.set i, 0
-	.rept 4096
+	.rept 512 * ABI_MAPPED_GIB
 	.if (i == 0x7f6) || (i == 0x7f7) /* IOAPIC, local APIC: uncached */
 	.quad (i << 21) + 0x97
 	.else

@@ -3,7 +3,7 @@
  * smp.c - starts other vCPUs; each counts in its own slot at CPL 3, watches the
  * TSC and takes interrupts sent by the first.
  *
- * Options: cpus=N (2 to 4), ipi=CYCLES between two interrupts to one vCPU.
+ * Options: cpus=N (2 to 16), ipi=CYCLES between two interrupts to one vCPU.
  */
 #include "guest.h"
 

@@ -44,6 +44,9 @@ RING_ENTRIES = CONST["ABI_RING_ENTRIES"]
 READ_ALL = CONST["ABI_REQUEST_READ_ALL"]
 WRITE_ALL = CONST["ABI_REQUEST_WRITE_ALL"]
 DEBUG_REGS = CONST["ABI_REQUEST_DEBUG_REGS"]
+CRAWL = CONST["ABI_REQUEST_CRAWL"]
+CURVE = CONST["ABI_CURVE_OFFSET"]
+CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
          for k in ("gap", "timer", "fpu", "serial", "smp", "rom")}
 
@@ -92,6 +95,11 @@ class Page:
     @property
     def body(self):
         return Struct(self._buf, self._offset + BODY, KINDS[self.head.kind])
+
+    def curve(self):
+        """Cycles of each stretch of the last crawl, in order."""
+        return struct.unpack_from("<%dQ" % CURVE_ENTRIES, self._buf,
+                                  self._offset + CURVE)
 
     def ring(self):
         """The recorded gaps, oldest first, as (tsc_start, tsc_end)."""
