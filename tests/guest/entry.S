@@ -197,6 +197,14 @@ isr_count:
 	EOI
 	iretq
 
+/* Sleep at CPL 0 until the next interrupt: CPL 3 cannot halt. */
+	.globl isr_sleep
+isr_sleep:
+	EOI
+	sti
+	hlt
+	iretq
+
 /* Count and start a one-shot timer again. */
 	.globl isr_oneshot
 isr_oneshot:

@@ -3,7 +3,9 @@
  * gap.c - samples the TSC without pause and keeps patterns in its memory.
  *
  * Options: pattern=SIZE (static part), changing=SIZE, thr=CYCLES (shortest gap
- * that is recorded), touch=1|2 (read or write all RAM once at the start).
+ * that is recorded), touch=1|2 (read or write all RAM once at the start),
+ * sleep=MS (sleep after each step until the timer's next tick, every MS; what
+ * it sleeps is recorded as gaps).
  */
 #include "guest.h"
 
@@ -11,6 +13,11 @@
 #define WORDS            (PAGE / 8)
 #define SAMPLES_PER_STEP 4096
 #define STATIC_SEED      0x5bd1e995u
+#define VECTOR_TICK      0x40
+#define VECTOR_SLEEP     0x50
+#define LVT_PERIODIC     0x20000u
+#define DIVIDE_BY_1      0xb
+#define NS_PER_MS        1000000u
 
 const uint64_t guest_kind = ABI_KIND_GAP;
 
@@ -149,11 +156,22 @@ static uint64_t crawl(void)
 	return rdtsc() - begin;
 }
 
+static void sleep_init(uint64_t ms)
+{
+	lapic_enable();
+	idt_set(VECTOR_SLEEP, isr_sleep);
+	idt_set(VECTOR_TICK, isr_count);
+	lapic_write(LAPIC_REG_TIMER_DIVIDE, DIVIDE_BY_1);
+	lapic_write(LAPIC_REG_LVT_TIMER, LVT_PERIODIC | VECTOR_TICK);
+	lapic_write(LAPIC_REG_TIMER_INITIAL, (uint32_t)(ms * NS_PER_MS));
+}
+
 void guest_main(void)
 {
 	volatile struct abi_gap *g = gap();
 	uint64_t start, end = ABI_GPA + ABI_SIZE, a, prev, round = 0;
 	uint64_t touch = option_number("touch", 0);
+	uint64_t sleep_ms = option_number("sleep", 0);
 
 	g->threshold = option_number("thr", 100000);
 	g->static_gpa = ABI_PATTERN_GPA;
@@ -174,12 +192,16 @@ void guest_main(void)
 		page_fill(g->static_gpa + a, STATIC_SEED);
 	for (a = 0; a < g->changing_bytes; a += PAGE)
 		page_fill(g->changing_gpa + a, 0);
+	if (sleep_ms)
+		sleep_init(sleep_ms);
 	guest_ready();
 	prev = rdtsc();
 	for (;;) {
 		prev = sample(prev);
 		memory_step(round++);
 		abi_head()->heartbeat++;
+		if (sleep_ms)
+			lapic_send_self(VECTOR_SLEEP);
 		switch (request_poll()) {
 		case 0:
 			break;

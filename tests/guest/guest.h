@@ -33,6 +33,7 @@ extern uint64_t isr_values[16];
 extern uint64_t isr_ring_head;
 extern uint8_t isr_ring[256];
 void isr_count(void);
+void isr_sleep(void);
 void isr_oneshot(void);
 void isr_deadline(void);
 void isr_read_regs(void);
