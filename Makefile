@@ -28,7 +28,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench floor facts kernel-facts audit alone golden compat clean install
+	lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -45,7 +45,8 @@ help:
 ## make vmtest     tests that need /dev/kvm
 ## make compat     updates between this build and the previous release
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
-## make bench      the pause and its parts, as figures
+## make bench      the pause, its parts and the crawl, beside QEMU's; scale; what must hold (BENCH=options)
+## make bench-quick   the same in three minutes, with fewer and rougher figures
 ## make floor      what the parts of a hand-over cost with KVM alone, nothing of Baton (FLOOR=--json=FILE)
 ## make kernel-facts  what of the kernel Baton relies on, proven by small programs (docs/kernel-behaviour)
 ## make golden     add the states this version writes to tests/golden
@@ -156,7 +157,7 @@ guests: build/.setup
 	@tests/guest/build build/guest
 
 vmtest: build/baton build/release/baton-static build/bench/floor facts guests
-	@$(PYTEST) tests/vm tests/update
+	@$(PYTEST) tests/vm tests/update tests/bench
 
 compat: build/baton guests
 	@tests/compat/build
@@ -168,8 +169,15 @@ lab: build/baton
 demo: build/baton
 	@tools/demo
 
-bench: build/baton guests
-	@tests/bench/bench
+build/.setup-bench: tools/setup | build/.setup
+	tools/setup bench
+	@touch $@
+
+bench: build/baton build/bench/floor guests build/.setup-bench
+	@tests/bench/bench --fetch $(BENCH)
+
+bench-quick: build/baton build/bench/floor guests build/.setup-bench
+	@tests/bench/bench --fetch --quick $(BENCH)
 
 # Static: what starting the smallest program costs is one of the figures.
 build/bench/floor: tests/bench/floor.c tests/bench/floor_vm.c tests/bench/floor_vm.h | build/.setup
