@@ -44,7 +44,7 @@ struct extra {
 void extras_register(struct migration *m, struct extra *x);
 
 /*
- * Old side: whether the program @name, found like execvp() does, can do with extras. True for
+ * Old side: whether the program @name, found as by execvp, can do with extras. True for
  * what is no Baton, but may start one.
  */
 bool extras_are_known_to(const char *name);
