@@ -236,12 +236,12 @@ static bool is_number(json_int_t n)
 static int load_qmp(struct qmp *q, const json_t *j, const struct parts *p, struct err *e)
 {
 	struct json_split_mark mark = { 0 };
-	json_int_t line, column, start_line, start_column;
-	int negotiated, oob, lost, quote, escaped, recovering, r;
+	json_int_t quote, line, column, start_line, start_column;
+	int negotiated, oob, lost, escaped, recovering, r;
 	json_error_t why;
 
 	if (json_unpack_ex((json_t *)j, &why, 0,
-			   "{s:b, s:b, s:b, s:i, s:b, s:b, s:I, s:I, s:I, s:I}", "negotiated",
+			   "{s:b, s:b, s:b, s:I, s:b, s:b, s:I, s:I, s:I, s:I}", "negotiated",
 			   &negotiated, "oob", &oob, "lost-events", &lost, "quote", &quote,
 			   "escaped", &escaped, "recovering", &recovering, "line", &line, "column",
 			   &column, "start-line", &start_line, "start-column", &start_column))

@@ -183,8 +183,13 @@ static int tty_from_json(json_t *j, struct chardev_tty *out, struct err *e)
 		.cflag = (uint32_t)cflag,
 		.lflag = (uint32_t)lflag,
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(out->cc); i++)
-		out->cc[i] = (uint8_t)json_integer_value(json_array_get(cc, i));
+	for (size_t i = 0; i < ARRAY_SIZE(out->cc); i++) {
+		const json_t *c = json_array_get(cc, i);
+
+		if (!json_is_integer(c) || json_integer_value(c) & ~(json_int_t)UINT8_MAX)
+			return err_set(e, EPROTO, "a character of a terminal is none");
+		out->cc[i] = (uint8_t)json_integer_value(c);
+	}
 	return 0;
 }
 
