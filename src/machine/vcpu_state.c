@@ -204,10 +204,23 @@ enum {
 	NR_EXTRA_MSRS = 16 + 11 + 1 + MC_BANKS * 4
 };
 
+enum {
+	MSRS_PER_CALL = 255 /* KVM refuses more in one call */
+};
+
 struct msr_block {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entries[VCPU_MAX_MSRS];
+	struct kvm_msr_entry entries[MSRS_PER_CALL];
 };
+
+/* Reads MSRs from the first on: how many, up to one that cannot be read, or -errno. */
+static int msrs_read(int vcpu_fd, const uint32_t *indices, size_t n, struct msr_block *out)
+{
+	out->head = (struct kvm_msrs){ .nmsrs = (uint32_t)MIN(n, (size_t)MSRS_PER_CALL) };
+	for (uint32_t i = 0; i < out->head.nmsrs; i++)
+		out->entries[i] = (struct kvm_msr_entry){ .index = indices[i] };
+	return kvm_get_msrs(vcpu_fd, &out->head);
+}
 
 static bool msr_readable(int vcpu_fd, uint32_t index, uint64_t *value)
 {
@@ -234,36 +247,68 @@ static bool is_no_state(uint32_t index)
 	       index == MSR_KVM_WALL_CLOCK_NEW;
 }
 
-/* The TSC deadline goes last: it is armed by being set. */
+/* Those of KVM's list and of ours that are state, each once; @out has room for both lists. */
+static size_t list_msrs(const struct kvm_msr_list *list, uint32_t *out)
+{
+	uint32_t extra[NR_EXTRA_MSRS];
+	size_t nr_extra = extra_msrs(extra), n = 0;
+
+	for (size_t i = 0; i < list->nmsrs + nr_extra; i++) {
+		uint32_t index = i < list->nmsrs ? list->indices[i] : extra[i - list->nmsrs];
+		bool known = is_no_state(index);
+
+		for (size_t j = 0; j < n && !known; j++)
+			known = out[j] == index;
+		if (!known)
+			out[n++] = index;
+	}
+	return n;
+}
+
+static int add_msr(struct vcpu_caps *caps, uint32_t index, struct err *e)
+{
+	if (caps->nr_msrs == VCPU_MAX_MSRS - 1)
+		return err_set(e, E2BIG, "KVM has more than %d MSRs of vCPU state", VCPU_MAX_MSRS);
+	caps->msrs[caps->nr_msrs++] = index;
+	return 0;
+}
+
+/*
+ * Reads as many as it can with each call: one by one, some hundred calls were a good part of
+ * a start, and of the pause of an exec. The TSC deadline goes last: it is armed by being set.
+ */
 static int probe_msrs(struct vcpu_caps *caps, int kvm_fd, int vcpu_fd, struct err *e)
 {
 	AUTO_FREE struct kvm_msr_list *list = NULL;
-	uint32_t extra[NR_EXTRA_MSRS];
-	size_t nr_extra = extra_msrs(extra);
+	AUTO_FREE uint32_t *msrs = NULL;
 	bool deadline = false;
-	uint64_t value;
+	struct msr_block block;
+	size_t n;
 	int r;
 
 	r = kvm_get_msr_index_list(kvm_fd, &list, e);
 	if (r)
 		return r;
+	msrs = calloc(list->nmsrs + NR_EXTRA_MSRS, sizeof(*msrs));
+	if (!msrs)
+		return err_set(e, ENOMEM, "no memory for the list of MSRs");
+	n = list_msrs(list, msrs);
 	caps->nr_msrs = 0;
-	for (size_t i = 0; i < list->nmsrs + nr_extra; i++) {
-		uint32_t index = i < list->nmsrs ? list->indices[i] : extra[i - list->nmsrs];
-		bool known = false;
+	for (size_t done = 0; done < n;) {
+		int got = msrs_read(vcpu_fd, msrs + done, n - done, &block);
 
-		for (uint32_t j = 0; j < caps->nr_msrs && !known; j++)
-			known = caps->msrs[j] == index;
-		if (known || is_no_state(index) || !msr_readable(vcpu_fd, index, &value))
-			continue;
-		if (index == MSR_TSC_DEADLINE) {
-			deadline = true;
-			continue;
+		if (got < 0)
+			return err_set_code(e, -got, "KVM_GET_MSRS");
+		for (int i = 0; i < got && !r; i++) {
+			if (msrs[done + (size_t)i] == MSR_TSC_DEADLINE)
+				deadline = true;
+			else
+				r = add_msr(caps, msrs[done + (size_t)i], e);
 		}
-		if (caps->nr_msrs == VCPU_MAX_MSRS - 1)
-			return err_set(e, E2BIG, "KVM has more than %d MSRs of vCPU state",
-				       VCPU_MAX_MSRS);
-		caps->msrs[caps->nr_msrs++] = index;
+		if (r)
+			return r;
+		/* The one after them cannot be read, if the call did not end with them. */
+		done += (size_t)got + ((uint32_t)got < block.head.nmsrs);
 	}
 	if (deadline)
 		caps->msrs[caps->nr_msrs++] = MSR_TSC_DEADLINE;
@@ -553,19 +598,20 @@ static int xcrs_set(int fd, const struct vcpu_state *s, struct err *e)
 static int msrs_get(int fd, const struct vcpu_caps *caps, struct vcpu_state *s, struct err *e)
 {
 	struct msr_block block;
-	int r;
 
-	block.head = (struct kvm_msrs){ .nmsrs = caps->nr_msrs };
-	for (uint32_t i = 0; i < caps->nr_msrs; i++)
-		block.entries[i] = (struct kvm_msr_entry){ .index = caps->msrs[i] };
-	r = kvm_get_msrs(fd, &block.head);
-	if (r < 0)
-		return err_set_code(e, -r, "KVM_GET_MSRS");
-	if ((uint32_t)r != caps->nr_msrs)
-		return err_set(e, EIO, "MSR %#x cannot be read any more", caps->msrs[r]);
+	for (uint32_t done = 0; done < caps->nr_msrs; done += block.head.nmsrs) {
+		int got = msrs_read(fd, caps->msrs + done, caps->nr_msrs - done, &block);
+
+		if (got < 0)
+			return err_set_code(e, -got, "KVM_GET_MSRS");
+		if ((uint32_t)got != block.head.nmsrs)
+			return err_set(e, EIO, "MSR %#x cannot be read any more",
+				       caps->msrs[done + (uint32_t)got]);
+		for (uint32_t i = 0; i < block.head.nmsrs; i++)
+			s->msrs[done + i] =
+				(struct vcpu_msr){ block.entries[i].index, block.entries[i].data };
+	}
 	s->nr_msrs = caps->nr_msrs;
-	for (uint32_t i = 0; i < s->nr_msrs; i++)
-		s->msrs[i] = (struct vcpu_msr){ block.entries[i].index, block.entries[i].data };
 	return 0;
 }
 
@@ -575,8 +621,8 @@ static int msrs_set(int fd, const struct vcpu_state *s, struct err *e)
 	uint64_t now;
 	int r;
 
-	for (uint32_t done = 0; done < s->nr_msrs; done++) {
-		uint32_t n = s->nr_msrs - done;
+	for (uint32_t done = 0; done < s->nr_msrs;) {
+		uint32_t n = MIN(s->nr_msrs - done, (uint32_t)MSRS_PER_CALL);
 
 		block.head = (struct kvm_msrs){ .nmsrs = n };
 		for (uint32_t i = 0; i < n; i++)
@@ -588,14 +634,15 @@ static int msrs_set(int fd, const struct vcpu_state *s, struct err *e)
 		if (r < 0)
 			return err_set_code(e, -r, "KVM_SET_MSRS");
 		done += (uint32_t)r;
-		if (done == s->nr_msrs)
-			break;
+		if ((uint32_t)r == n)
+			continue;
 		/* The one at @done was refused: no matter if it has the value anyway. */
 		if (!msr_readable(fd, (uint32_t)s->msrs[done].index, &now) ||
 		    now != s->msrs[done].value)
 			return err_set(e, EIO, "KVM refuses the value %#llx for MSR %#llx",
 				       (unsigned long long)s->msrs[done].value,
 				       (unsigned long long)s->msrs[done].index);
+		done++;
 	}
 	return 0;
 }
