@@ -207,6 +207,29 @@ int kvm_get_xsave2(int vcpu_fd, void *buf, struct err *e)
 	return DO_IOCTL(vcpu_fd, KVM_GET_XSAVE2, buf, e);
 }
 
+bool kvm_can_pre_fault(int vm_fd)
+{
+	return kvm_check_extension(vm_fd, KVM_CAP_PRE_FAULT_MEMORY) > 0;
+}
+
+int kvm_pre_fault_memory(int vcpu_fd, uint64_t gpa, uint64_t size, struct err *e)
+{
+	struct kvm_pre_fault_memory range = { .gpa = gpa, .size = size };
+
+	/* It says by @range how far it came. */
+	while (range.size) {
+		uint64_t left = range.size;
+		int r = ioctl(vcpu_fd, KVM_PRE_FAULT_MEMORY, &range);
+
+		if (r < 0 && errno != EINTR && errno != EAGAIN)
+			return err_set_errno(e, "KVM_PRE_FAULT_MEMORY at %#llx",
+					     (unsigned long long)range.gpa);
+		if (r == 0 && range.size == left)
+			return err_set(e, EIO, "KVM_PRE_FAULT_MEMORY gets nowhere");
+	}
+	return 0;
+}
+
 int kvm_get_xsave(int vcpu_fd, struct kvm_xsave *buf, struct err *e)
 {
 	return DO_IOCTL(vcpu_fd, KVM_GET_XSAVE, buf, e);

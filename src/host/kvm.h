@@ -5,6 +5,7 @@
 
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,16 @@
 /* Newer than the headers of Debian 12. */
 #ifndef KVM_CAP_X86_APIC_BUS_CYCLES_NS
 #define KVM_CAP_X86_APIC_BUS_CYCLES_NS 237
+#endif
+
+#ifndef KVM_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#define KVM_PRE_FAULT_MEMORY     _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+struct kvm_pre_fault_memory {
+	__u64 gpa, size;
+	__u64 flags;
+	__u64 padding[5];
+};
 #endif
 
 /*
@@ -75,6 +86,14 @@ int kvm_get_msr_index_list(int kvm_fd, struct kvm_msr_list **out, struct err *e)
 int kvm_get_xsave2(int vcpu_fd, void *buf, struct err *e);
 int kvm_get_xsave(int vcpu_fd, struct kvm_xsave *buf, struct err *e);
 int kvm_set_xsave(int vcpu_fd, const void *buf, struct err *e);
+
+/* Whether kvm_pre_fault_memory() works with vCPUs of @vm_fd: Linux 6.11 and nested paging. */
+bool kvm_can_pre_fault(int vm_fd);
+/*
+ * Maps guest memory [@gpa, @gpa + @size) in the tables that the processor uses while the guest
+ * runs, as if the vCPU, which waits meanwhile if it is to run, had touched it all.
+ */
+int kvm_pre_fault_memory(int vcpu_fd, uint64_t gpa, uint64_t size, struct err *e);
 
 /* What the ioctl of that name takes or gives, as it is. */
 int kvm_set_user_memory_region(int vm_fd, const struct kvm_userspace_memory_region *arg,

@@ -271,6 +271,18 @@ int mem_populate(void *p, uint64_t size, struct err *e)
 	}
 }
 
+/*
+ * For reading: the kernel then maps 16 pages that are there with one fault, as writable as
+ * the mapping is. For writing it takes them one by one, four times as long.
+ */
+int mem_map_present(void *p, uint64_t size, struct err *e)
+{
+	if (madvise(p, size, MADV_POPULATE_READ))
+		return err_set_errno(e, "cannot map %llu bytes of memory in advance",
+				     (unsigned long long)size);
+	return 0;
+}
+
 int mem_discard(void *p, uint64_t size, struct err *e)
 {
 	if (madvise(p, size, MADV_REMOVE))

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -285,6 +286,12 @@ int process_write_pidfile(const char *path, struct err *e)
 	if (write(f, text, (size_t)n) != n)
 		return err_set_errno(e, "cannot write PID file %s", path);
 	return 0;
+}
+
+void process_be_nice(int nice)
+{
+	/* Of a thread, by its own id; to get less is always allowed. */
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
 }
 
 void process_die(void)

@@ -74,6 +74,9 @@ int process_block_signals(int *fd, struct err *e);
 /* Takes one signal off the descriptor. */
 void process_read_signal(int fd);
 
+/* The calling thread, and it alone, gives way to others: @nice from 0 to 19. */
+void process_be_nice(int nice);
+
 /* End or freeze this process as a fault would: for tests of an update's failure paths. */
 void process_die(void);
 void process_freeze(void);

@@ -15,6 +15,7 @@
 #include "machine/vm.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/populate.h"
 
 /* Where a step leads to, by mode; cpr-reboot and normal mode go the same way. */
 #define NEXT(transfer_, exec_, graft_, stream_)                                         \
@@ -208,6 +209,7 @@ void handover_fail(struct migration *m, const struct err *e)
 		graft_fail(m->graft, e->msg);
 	snprintf(m->error, sizeof(m->error), "%s", e->msg);
 	trace_migrate_error(e->msg);
+	populate_end(m);
 	m->end_ns = clock_boottime_ns();
 	loop_timer_cancel(&m->deadline);
 	if (exec_failed)

@@ -75,6 +75,7 @@ enum {
 };
 
 struct graft;
+struct populate;
 struct ram_sample;
 struct streaming; /* streaming.c: the thread that moves state and RAM */
 
@@ -124,6 +125,7 @@ struct migration {
 	bool cancelled;     /* old: the failure is the operator's wish          */
 	void (*exec_hook)(void *opaque, bool leaving); /* see migration_set_exec_hook()      */
 	void *exec_hook_opaque;
+	struct populate *populate;   /* new: RAM is being mapped in advance; owned, or NULL */
 	struct graft *graft;         /* cpr-graft: the contract with the other image   */
 	int image_fd;                /* the program this image was grafted from; owned, or -1 */
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */

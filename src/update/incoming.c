@@ -25,6 +25,7 @@
 #include "update/channel_open.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/populate.h"
 
 enum {
 	RECEIVE_CHUNK = 256 << 10,
@@ -548,10 +549,26 @@ static int read_state_file(struct migration *m, struct err *e)
 	return r;
 }
 
+static int send_ready(struct migration *m, struct err *e)
+{
+	AUTO_BUF ready = { 0 };
+
+	buf_put_be32(&ready, WIRE_VERSION);
+	buf_put_be32(&ready, (uint32_t)getpid());
+	return wire_send(m->cpr_sock, WIRE_READY, ready.data, ready.len, soon(), e);
+}
+
+static void say_ready(struct migration *m)
+{
+	struct err e;
+
+	if (send_ready(m, &e))
+		handover_abort(m, &e);
+}
+
 int incoming_receive(struct migration *m, struct err *e)
 {
 	struct loop *l = m->vm->loop;
-	AUTO_BUF ready = { 0 };
 	int r;
 
 	if (migration_mode_streams(m->mode))
@@ -579,9 +596,7 @@ int incoming_receive(struct migration *m, struct err *e)
 		r = loop_fd_add(l, &m->cpr_watch, m->cpr_sock, EPOLLIN, on_old_side, m, e);
 	if (r)
 		return r;
-	buf_put_be32(&ready, WIRE_VERSION);
-	buf_put_be32(&ready, (uint32_t)getpid());
-	r = wire_send(m->cpr_sock, WIRE_READY, ready.data, ready.len, soon(), e);
+	r = populate_ahead(m, say_ready) ? 0 : send_ready(m, e);
 	return r ? r : STEP_WAIT;
 }
 
@@ -658,5 +673,6 @@ int incoming_run(struct migration *m, struct err *e)
 	/* The guest is ours; an old side that does not hear it finds out by the word. */
 	if (m->cpr_sock >= 0 && wire_send(m->cpr_sock, WIRE_RUNNING, NULL, 0, soon(), e))
 		log_warn("the old side was not told that the guest runs here: %s", e->msg);
+	populate_behind(m);
 	return STEP_NEXT;
 }

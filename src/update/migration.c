@@ -17,6 +17,7 @@
 #include "update/blockers.h"
 #include "update/bytes_json.h"
 #include "update/handover.h"
+#include "update/populate.h"
 #include "update/sections.h"
 
 static const char *const status_names[] = {
@@ -78,6 +79,7 @@ void migration_destroy(struct migration *m)
 {
 	if (!m)
 		return;
+	populate_end(m);
 	handover_release(m);
 	loop_timer_cancel(&m->reaper);
 	migration_params_fini(&m->params);

@@ -19,6 +19,7 @@
 #include "update/extras.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/populate.h"
 
 /* For the answer of a new side that has the guest already. */
 #define CLAIM_GRACE_NS UINT64_C(10000000000)
@@ -113,6 +114,7 @@ int outgoing_connect(struct migration *m, struct err *e)
 {
 	int r;
 
+	populate_end(m);
 	r = migration_list_state(m, e);
 	if (!r && m->mode == MODE_CPR_GRAFT) {
 		/* Whoever asked gets the answer before the main loop waits for the new image. */

@@ -500,6 +500,9 @@ class Footprint:
 
     def __init__(self, vm):
         pid = vm.pid
+        # It ends by itself, and takes longer where there is more RAM.
+        vm.wait_for("RAM being mapped",
+                    lambda: "prefault" not in procstat.thread_names(pid))
         self.fds = procstat.fd_kinds(pid)
         self.threads = procstat.threads(pid)
         self.rss = procstat.rss_beyond_ram(pid)

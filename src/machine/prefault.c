@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* Maps the memory a guest already has into this process's page tables, on a thread. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/trace.h"
+#include "base/util.h"
+#include "host/clock.h"
+#include "host/kvm.h"
+#include "host/mem.h"
+#include "host/process.h"
+#include "machine/prefault.h"
+
+enum {
+	PIECE = 2 << 20,     /* bytes between two looks at the orders      */
+	BACKGROUND_NICE = 10 /* a tenth of the right of a thread that runs the guest */
+};
+
+struct prefault {
+	struct prefault_config cfg; /* [c] but for what follows                    */
+	pthread_t thread;
+	struct loop_work done_work;
+	uint64_t bytes;        /* mapped; the thread's                        */
+	bool in_background;    /* the thread's: it gives way */
+	bool pieces_go_to_kvm; /* the thread's                               */
+
+	pthread_mutex_t lock; /* guards what follows                         */
+	pthread_cond_t order, rest;
+	bool working; /* a piece is being mapped                     */
+	bool held;
+	bool end;
+	bool background;
+};
+
+/* Waits while it is held. False: it is to end. */
+static bool begin_piece(struct prefault *p, bool *background)
+{
+	bool go;
+
+	pthread_mutex_lock(&p->lock);
+	while (p->held && !p->end)
+		pthread_cond_wait(&p->order, &p->lock);
+	go = p->working = !p->end;
+	*background = p->background;
+	pthread_mutex_unlock(&p->lock);
+	return go;
+}
+
+static void end_piece(struct prefault *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->working = false;
+	pthread_cond_signal(&p->rest);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* One piece, from @offset in @r on. False: no further one is worth an attempt. */
+static bool map_piece(struct prefault *p, const struct mem_range *r, uint64_t offset, uint64_t size)
+{
+	struct err ignored;
+
+	if (mem_map_present(r->block->host + r->offset + offset, size, &ignored))
+		return false;
+	p->bytes += size;
+	if (p->pieces_go_to_kvm)
+		p->pieces_go_to_kvm =
+			!kvm_pre_fault_memory(p->cfg.vcpu_fd, r->gpa + offset, size, &ignored);
+	return true;
+}
+
+/* What @r has of [@offset, @end). */
+static bool map_data(struct prefault *p, const struct mem_range *r, uint64_t offset, uint64_t end)
+{
+	bool background, ok = true;
+
+	for (uint64_t n; offset < end && ok; offset += n) {
+		/* To the next multiple, so that no piece has a part of a huge page. */
+		n = MIN(end - offset, PIECE - offset % PIECE);
+		if (!begin_piece(p, &background))
+			return false;
+		if (background && !p->in_background) {
+			process_be_nice(BACKGROUND_NICE);
+			p->pieces_go_to_kvm = false;
+			p->in_background = true;
+		}
+		ok = map_piece(p, r, offset, n);
+		end_piece(p);
+	}
+	return ok;
+}
+
+/* A range whose memory this process shares; what is private has nothing that came along. */
+static bool map_range(struct prefault *p, const struct mem_range *r)
+{
+	uint64_t base = r->block->options.offset + r->offset, limit = base + r->size, end;
+	uint64_t offset = base;
+
+	if (r->block->fd < 0 || !r->block->share)
+		return true;
+	for (; offset < limit; offset = end) {
+		uint64_t data = mem_next_data(r->block->fd, limit, offset, &end);
+
+		if (data < limit && !map_data(p, r, data - base, MIN(end, limit) - base))
+			return false;
+	}
+	return true;
+}
+
+static void *prefault_main(void *arg)
+{
+	struct prefault *p = arg;
+	const struct memmap *m = p->cfg.mem;
+	uint64_t start = clock_boottime_ns();
+
+	for (unsigned int i = 0; i < m->nr_ranges; i++)
+		if (!map_range(p, &m->ranges[i]))
+			break;
+	trace_prefault_end(p->bytes, (clock_boottime_ns() - start) / 1000);
+	loop_post(p->cfg.loop, &p->done_work);
+	return NULL;
+}
+
+static void tell_done(void *opaque)
+{
+	const struct prefault *p = opaque;
+
+	if (p->cfg.done)
+		p->cfg.done(p->cfg.opaque);
+}
+
+int prefault_start(struct prefault **out, const struct prefault_config *cfg, struct err *e)
+{
+	struct prefault *p = calloc(1, sizeof(*p));
+	sigset_t all, old;
+	int r;
+
+	if (!p)
+		return err_set(e, ENOMEM, "no memory to map guest RAM in advance");
+	p->cfg = *cfg;
+	p->background = cfg->background;
+	p->pieces_go_to_kvm = cfg->vcpu_fd >= 0;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->order, NULL);
+	pthread_cond_init(&p->rest, NULL);
+	loop_work_init(&p->done_work, tell_done, p);
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&p->thread, NULL, prefault_main, p);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r) {
+		free(p);
+		return err_set_code(e, r, "cannot start a thread to map guest RAM in advance");
+	}
+	pthread_setname_np(p->thread, "prefault");
+	*out = p;
+	return 0;
+}
+
+void prefault_hold(struct prefault *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->held = true;
+	p->background = true;
+	while (p->working)
+		pthread_cond_wait(&p->rest, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void prefault_continue(struct prefault *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->held = false;
+	pthread_cond_signal(&p->order);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void prefault_end(struct prefault *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->end = true;
+	pthread_cond_signal(&p->order);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	loop_work_cancel(p->cfg.loop, &p->done_work);
+	pthread_cond_destroy(&p->order);
+	pthread_cond_destroy(&p->rest);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
