@@ -238,6 +238,8 @@ int mem_map_ram(const struct mem_mapping *m, void **out, struct err *e)
 	madvise(p, m->size, m->dump ? MADV_DODUMP : MADV_DONTDUMP);
 	/* Guest memory has no place in our child processes. */
 	madvise(p, m->size, MADV_DONTFORK);
+	if (m->huge)
+		madvise(p, m->size, MADV_HUGEPAGE);
 	if (m->merge)
 		madvise(p, m->size, MADV_MERGEABLE);
 	*out = p;

@@ -55,6 +55,7 @@ struct mem_mapping {
 	bool reserve; /* account for all of it now, so that touching it cannot fail later */
 	bool merge;   /* may be merged with equal pages (KSM)              */
 	bool dump;    /* part of core dumps                                */
+	bool huge;    /* of huge pages where the host's settings let who asks have them */
 };
 
 /* As mem_map(). -ENOMEM names huge pages where they are what is short. */

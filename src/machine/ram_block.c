@@ -92,6 +92,7 @@ static int map_memory(const struct ram_config *c, int fd, bool fresh, void **hos
 		.reserve = o->reserve || page > 4096,
 		.merge = o->merge,
 		.dump = o->dump,
+		.huge = page == 4096 && c->size >= HUGE_ALIGN,
 	};
 	int r = check_alignment(c, fd, e);
 

@@ -22,6 +22,22 @@ def allocated(vm):
     return os.stat(procstat.ram_fd(vm.pid)).st_blocks * 512
 
 
+def ram_smaps(pid):
+    """Lines of guest RAM's largest mapping in smaps, by their first word."""
+    found, one = {}, {}
+    with open("/proc/%d/smaps" % pid, encoding="utf-8") as f:
+        for line in f:
+            name, rest = line.split(None, 1)
+            if not name.endswith(":"):
+                one = {"name": (line.split(None, 5) + [""])[5]}
+            one[name] = rest.split()
+            if name == "VmFlags:" and \
+                    one["name"].startswith(procstat.RAM_NAMES) and \
+                    int(one["Size:"][0]) > int(found.get("Size:", [0])[0]):
+                found = one
+    return found
+
+
 def wait_prefault(vm):
     vm.wait_for("RAM being mapped",
                 lambda: "prefault" not in procstat.thread_names(vm.pid))
@@ -100,4 +116,22 @@ def test_a_failed_update_ends_the_mapping(vms):
         vm.running()
     vm.transfer()
     vm.running()
+    vm.check_no_errors()
+
+
+@pytest.mark.parametrize("mode", ("transfer", "exec"))
+def test_ram_asks_the_host_for_huge_pages_in_every_process(vms, mode):
+    vm = vms("gap", append=TOUCHED).start()
+    for _ in range(2):
+        assert "hg" in ram_smaps(vm.pid)["VmFlags:"]
+        vm.update(mode)
+    with open("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+              encoding="ascii") as f:
+        setting = f.read().split("[")[1].split("]")[0]
+    if setting in ("never", "deny"):
+        pytest.skip("NO TRANSPARENT HUGE PAGES OF SHARED MEMORY: "
+                    "shmem_enabled is " + setting)
+    wait_prefault(vm)
+    mapped = int(ram_smaps(vm.pid)["ShmemPmdMapped:"][0]) >> 10
+    assert mapped > 200, "%d of 256 MiB are mapped by huge pages" % mapped
     vm.check_no_errors()
