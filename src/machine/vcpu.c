@@ -282,10 +282,43 @@ static int start_thread(struct vcpu *v, struct err *e)
 	return 0;
 }
 
+/*
+ * Gives a vCPU that is as KVM made it its CPUID, on which it depends what else it has, and
+ * notes its power-on state.
+ */
+static int give_cpuid(struct vcpu *v, const struct vcpu_cpuid *table, uint32_t nr, struct err *e)
+{
+	int r = vcpu_cpuid_set(v->fd, table, nr, e);
+
+	if (!r && v->index && v->vm->cpuid)
+		v->caps = v->vm->vcpus[0]->caps;
+	else if (!r)
+		r = vcpu_caps_probe(&v->caps, v->vm->kvm_fd, v->vm->vm_fd, v->fd, e);
+	if (!r)
+		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, e);
+	if (!r)
+		r = vcpu_apic_get(v->fd, v->caps.apic_bus_ns, v->reset_apic, e);
+	if (r)
+		return r;
+	memmove(v->cpuid, table, nr * sizeof(*table));
+	v->nr_cpuid = nr;
+	return 0;
+}
+
+static int give_host_cpuid(struct vcpu *v, struct err *e)
+{
+	struct vm *vm = v->vm;
+	int deadline = kvm_check_extension(vm->kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER);
+	uint32_t nr;
+	int r = vcpu_cpuid_build(vm->cpuid, v->index, vm->nr_vcpus, deadline, v->cpuid, &nr, e);
+
+	return r ? r : give_cpuid(v, v->cpuid, nr, e);
+}
+
 static int setup_kvm(struct vcpu *v, struct err *e)
 {
 	struct vm *vm = v->vm;
-	int r, deadline;
+	int r;
 
 	r = kvm_vcpu_mmap_size(vm->kvm_fd, e);
 	if (r < 0)
@@ -297,20 +330,8 @@ static int setup_kvm(struct vcpu *v, struct err *e)
 	r = kvm_map_run(v->fd, v->run_size, &v->run, e);
 	if (r)
 		return r;
-	deadline = kvm_check_extension(vm->kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER);
-	r = vcpu_cpuid_build(vm->cpuid, v->index, vm->nr_vcpus, deadline, v->cpuid, &v->nr_cpuid,
-			     e);
-	if (!r)
-		r = vcpu_cpuid_set(v->fd, v->cpuid, v->nr_cpuid, e);
-	if (!r && v->index == 0)
-		r = vcpu_caps_probe(&v->caps, vm->kvm_fd, vm->vm_fd, v->fd, e);
-	else if (!r)
-		v->caps = vm->vcpus[0]->caps;
-	if (!r)
-		r = vcpu_state_get(v->fd, &v->caps, v->reset_state, e);
-	if (!r)
-		r = vcpu_apic_get(v->fd, v->caps.apic_bus_ns, v->reset_apic, e);
-	return r;
+	/* Else vcpu_load() gives it its CPUID. */
+	return vm->cpuid ? give_host_cpuid(v, e) : 0;
 }
 
 static int new_vcpu(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
@@ -576,7 +597,12 @@ int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic
 	size_t bytes = s->nr_cpuid * sizeof(s->cpuid[0]);
 	int r;
 
-	if (s->nr_cpuid != v->nr_cpuid || memcmp(s->cpuid, v->cpuid, bytes)) {
+	if (!v->nr_cpuid) {
+		/* Of a machine with the CPUID in the state. */
+		r = give_cpuid(v, s->cpuid, s->nr_cpuid, e);
+		if (r)
+			return err_prefix(e, "the CPUID of the state does not fit here");
+	} else if (s->nr_cpuid != v->nr_cpuid || memcmp(s->cpuid, v->cpuid, bytes)) {
 		r = vcpu_cpuid_set(v->fd, s->cpuid, s->nr_cpuid, e);
 		if (r)
 			return err_prefix(e, "the CPUID of the state does not fit here");

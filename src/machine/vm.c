@@ -43,7 +43,7 @@ static int add_memory(struct vm *vm, struct err *e)
  * RAM first: a memory slot set right after the interrupt controllers waits for
  * an SRCU grace period, some milliseconds.
  */
-static int create_kvm(struct vm *vm, struct err *e)
+static int create_kvm(struct vm *vm, bool cpuid_in_state, struct err *e)
 {
 	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	const uint64_t identity_map = LAYOUT_IDENTITY_MAP;
@@ -62,7 +62,7 @@ static int create_kvm(struct vm *vm, struct err *e)
 		r = kvm_create_irqchip(vm->vm_fd, e);
 	if (r >= 0)
 		r = kvm_create_pit2(vm->vm_fd, &pit, e);
-	if (r >= 0)
+	if (r >= 0 && !cpuid_in_state)
 		r = kvm_get_supported_cpuid(vm->kvm_fd, &vm->cpuid, e);
 	return r < 0 ? r : 0;
 }
@@ -127,7 +127,8 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	if (!r)
 		r = host_boot_id(vm->boot_id, e);
 	if (!r)
-		r = config->adopted ? adopt_kvm(vm, config->adopted, e) : create_kvm(vm, e);
+		r = config->adopted ? adopt_kvm(vm, config->adopted, e)
+				    : create_kvm(vm, config->cpuid_in_state, e);
 	if (!r)
 		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);
 	/* An adopted machine is not taken apart: its parts are a running guest's. */

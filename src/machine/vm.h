@@ -61,7 +61,8 @@ struct vm {
 	struct list devices; /* [l] struct device                                       */
 	struct vcpu **vcpus; /* [c]                                                     */
 	unsigned int nr_vcpus;
-	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes  */
+	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes; NULL: see
+				     vm_config.cpuid_in_state */
 	enum runstate runstate;   /* [m]                                                 */
 	bool was_suspended;       /* [m] the stopped guest is asleep (S3)                */
 	bool no_reboot;           /* [c] a guest reset ends the process                  */
@@ -101,6 +102,11 @@ struct vm_adopted {
 struct vm_config {
 	unsigned int nr_vcpus;
 	bool no_reboot;
+	/*
+	 * The vCPUs get their CPUID with the state and not before: nobody asks KVM for what it
+	 * could offer, which takes long. The guest comes from this very kernel (cpr-exec).
+	 */
+	bool cpuid_in_state;
 	struct memmap mem;                /* guest RAM; its blocks are taken over on success */
 	const struct vm_adopted *adopted; /* NULL: KVM objects are made */
 };

@@ -188,6 +188,7 @@ static int create_machine(struct program *p, struct err *e)
 	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, p->graft, e);
 	if (r)
 		return r;
+	cfg.cpuid_in_state = p->cpr_by_exec;
 	r = open_boot(p, &boot, cfg.mem.ram->size, e);
 	if (!r && p->graft) {
 		r = adopt_vm(p, &adopted, &kept, e);
