@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes: replacing this one's program, watching another one, inheriting descriptors. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -232,6 +233,37 @@ void process_end_hold(pid_t pid, struct holder *holder)
 bool process_reap(pid_t pid)
 {
 	return waitpid(pid, NULL, WNOHANG | __WALL) != 0;
+}
+
+/* Whether a task of ours runs in the kernel only, as KVM's and io_uring's helpers do. */
+static bool is_kernels(const char *tid)
+{
+	/* The kernel's PF_IO_WORKER, PF_USER_WORKER and PF_KTHREAD. */
+	const unsigned long flags_of_kernels = 0x10 | 0x4000 | 0x200000;
+	char path[64], text[512] = "";
+	unsigned long flags = 0;
+	AUTO_CLOSE int fd = -1;
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Behind the name: state and six numbers, then the flags. */
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && (p = strrchr(text, ')')))
+		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
+	return flags & flags_of_kernels;
+}
+
+unsigned int process_nr_threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	const struct dirent *d;
+	unsigned int n = 0;
+
+	while (dir && (d = readdir(dir)))
+		n += d->d_name[0] != '.' && !is_kernels(d->d_name);
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 int process_nr_cpus(void)

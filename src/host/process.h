@@ -49,6 +49,11 @@ void process_end_hold(pid_t pid, struct holder *holder);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);
 
+/*
+ * How many threads run this process's program: without those of the kernel that some of its
+ * objects bring along. 0 if the kernel does not say.
+ */
+unsigned int process_nr_threads(void);
 /* How many processors this thread may run on; at least 1. */
 int process_nr_cpus(void);
 

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/graft.h"
+#include "host/process.h"
 #include "machine/globalstate.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
@@ -134,6 +135,20 @@ static int pack(struct migration *m, struct parcel *p, struct err *e)
 	return r;
 }
 
+/* One that nobody takes over would go on in an image that is not there any more. */
+static int check_threads(const struct vm *vm, struct err *e)
+{
+	unsigned int n = process_nr_threads();
+
+	if (n == vm->nr_vcpus + 1)
+		return 0;
+	return err_set(
+		e, EBUSY,
+		"this process has %u threads, not the %u of its vCPUs and one more: something "
+		"else is at work, try again",
+		n, vm->nr_vcpus);
+}
+
 int grafting_prepare(struct migration *m, struct err *e)
 {
 	struct parcel p = { .nr_kept = 0 };
@@ -143,7 +158,8 @@ int grafting_prepare(struct migration *m, struct err *e)
 	/* Whoever listens hears it before their connection is packed too. */
 	migration_set_status(m, MIGRATION_ACTIVE);
 	r = pack(m, &p, e);
-
+	if (!r)
+		r = check_threads(vm, e);
 	if (!r) {
 		const struct graft_config c = {
 			.command = m->command,
