@@ -682,6 +682,14 @@ void graft_commit(struct graft *g)
 	set_actions(g);
 }
 
+/* As execve() names the process. */
+static void name_process(const struct graft *g)
+{
+	const char *path = (const char *)(uintptr_t)g->strings[0], *slash = strrchr(path, '/');
+
+	prctl(PR_SET_NAME, slash ? slash + 1 : path);
+}
+
 /* For /proc, and so for debuggers and profilers; where it is not permitted, they need help. */
 static void tell_kernel(const struct graft *g)
 {
@@ -740,6 +748,7 @@ void graft_finish(struct graft *g)
 	for (size_t i = 0; i < g->leftover_fds.len / sizeof(int); i++)
 		close(fds[i]);
 	map_ranges_unmap(maps, g->leftover_maps.len / sizeof(struct map_range));
+	name_process(g);
 	tell_kernel(g);
 }
 

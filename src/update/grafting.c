@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cpr-graft: the steps of a hand-over between two images in one process. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,18 +43,25 @@ struct shared {
 _Static_assert(sizeof(struct shared) <= GRAFT_SHARED_BYTES, "it fits in the contract");
 _Static_assert(offsetof(struct shared, times) == 0, "handover_times() finds the times");
 
-/* Everything the new image gets before the stop. */
+/*
+ * Everything the new image gets before the stop. Freed only if the update fails: what a
+ * large buffer leaves in the address space could be the new image's before the old one's
+ * mappings are removed by their addresses.
+ */
 struct parcel {
 	struct buf cpr_state, machine, rehearsal;
 	struct graft_kept kept[RAM_MAX_BLOCKS];
 	unsigned int nr_kept;
 };
 
-static void parcel_fini(struct parcel *p)
+static void parcel_destroy(struct parcel *p)
 {
+	if (!p)
+		return;
 	buf_fini(&p->cpr_state);
 	buf_fini(&p->machine);
 	buf_fini(&p->rehearsal);
+	free(p);
 }
 
 static int add_fds(const struct vm *vm, struct cpr_state *s, struct err *e)
@@ -151,40 +159,41 @@ static int check_threads(const struct vm *vm, struct err *e)
 
 int grafting_prepare(struct migration *m, struct err *e)
 {
-	struct parcel p = { .nr_kept = 0 };
+	struct parcel *p = m->parcel = calloc(1, sizeof(*p));
 	struct vm *vm = m->vm;
+	struct graft_config c;
 	int r;
 
+	if (!p)
+		return err_set(e, ENOMEM, "no memory for what a new image gets");
 	/* Whoever listens hears it before their connection is packed too. */
 	migration_set_status(m, MIGRATION_ACTIVE);
-	r = pack(m, &p, e);
+	r = pack(m, p, e);
 	if (!r)
 		r = check_threads(vm, e);
-	if (!r) {
-		const struct graft_config c = {
-			.command = m->command,
-			.nr_contexts = vm->nr_vcpus + 1,
-			.kept = p.kept,
-			.nr_kept = p.nr_kept,
-			.spin = vcpu_may_spin(vm),
-			.cpr_state = p.cpr_state.data,
-			.cpr_state_len = p.cpr_state.len,
-			.machine = p.machine.data,
-			.machine_len = p.machine.len,
-			.rehearsal = p.rehearsal.data,
-			.rehearsal_len = p.rehearsal.len,
-		};
-
-		/* The guest uses its devices; the main loop waits here, and changes nothing. */
-		pthread_mutex_unlock(&vm->lock);
-		r = graft_start(&m->graft, &c, e);
-		if (!r)
-			((struct shared *)graft_shared(m->graft))->start_ns = m->start_ns;
-		if (!r)
-			r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
-		pthread_mutex_lock(&vm->lock);
-	}
-	parcel_fini(&p);
+	if (r)
+		return r;
+	c = (struct graft_config){
+		.command = m->command,
+		.nr_contexts = vm->nr_vcpus + 1,
+		.kept = p->kept,
+		.nr_kept = p->nr_kept,
+		.spin = vcpu_may_spin(vm),
+		.cpr_state = p->cpr_state.data,
+		.cpr_state_len = p->cpr_state.len,
+		.machine = p->machine.data,
+		.machine_len = p->machine.len,
+		.rehearsal = p->rehearsal.data,
+		.rehearsal_len = p->rehearsal.len,
+	};
+	/* The guest uses its devices; the main loop waits here, and changes nothing. */
+	pthread_mutex_unlock(&vm->lock);
+	r = graft_start(&m->graft, &c, e);
+	if (!r)
+		((struct shared *)graft_shared(m->graft))->start_ns = m->start_ns;
+	if (!r)
+		r = graft_wait_ready(m->graft, clock_boottime_ns() + DEADLINE_GRAFT_NS, e);
+	pthread_mutex_lock(&vm->lock);
 	return r;
 }
 
@@ -192,6 +201,7 @@ void grafting_undo_prepare(struct migration *m)
 {
 	if (m->graft)
 		graft_roll_back(TAKE_PTR(m->graft));
+	parcel_destroy(TAKE_PTR(m->parcel));
 }
 
 static int wait_for_verdict(struct vcpu *v, void *arg, struct err *e)

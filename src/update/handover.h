@@ -75,6 +75,7 @@ enum {
 };
 
 struct graft;
+struct parcel; /* grafting.c */
 struct populate;
 struct ram_sample;
 struct streaming; /* streaming.c: the thread that moves state and RAM */
@@ -127,6 +128,7 @@ struct migration {
 	void *exec_hook_opaque;
 	struct populate *populate;   /* new: RAM is being mapped in advance; owned, or NULL */
 	struct graft *graft;         /* cpr-graft: the contract with the other image   */
+	struct parcel *parcel;       /* old: what the new image was given; owned       */
 	int image_fd;                /* the program this image was grafted from; owned, or -1 */
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
 	bool let_go; /* old: saved with RAM in place, which another may take by now */

@@ -296,6 +296,8 @@ def test_proc_shows_the_new_program(vms, static_baton):
     vm.graft(command)
     with open("/proc/%d/cmdline" % vm.pid, "rb") as f:
         assert f.read().split(b"\0")[:-1] == [a.encode() for a in command]
+    with open("/proc/%d/comm" % vm.pid, encoding="ascii") as f:
+        assert f.read() == os.path.basename(static_baton) + "\n"
     if may_change_exe():
         assert os.readlink("/proc/%d/exe" % vm.pid) == static_baton
 
