@@ -29,7 +29,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
-	lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
+	vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -44,6 +44,7 @@ help:
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make alone      tests of state that link without the machine
 ## make vmtest     tests that need /dev/kvm
+## make vmtest-asan  the same with a program that has ASan and UBSan
 ## make compat     updates between this build and the previous release
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause, its parts and the crawl, beside QEMU's; scale; what must hold (BENCH=options)
@@ -159,6 +160,11 @@ guests: build/.setup
 
 vmtest: build/baton build/release/baton-static build/bench/floor facts guests
 	@$(PYTEST) tests/vm tests/update tests/bench
+
+vmtest-asan: build/baton build/bench/floor facts guests
+	@$(MAKE) --no-print-directory VARIANT=asan build/asan/baton
+	@echo "vmtest-asan: RESIDENT MEMORY IS NOT CHECKED: the sanitizer keeps what was freed"
+	@BATON=$(CURDIR)/build/asan/baton BATON_LOOPS=10 $(PYTEST) -rs tests/vm tests/update
 
 compat: build/baton guests
 	@tests/compat/build

@@ -40,7 +40,19 @@ def pytest_report_header(config):
     problem = _kvm_problem()
     return ["program under test: " + vm_module.BATON,
             "KVM: " + ("NOT USABLE, guest tests are skipped: " + problem
-                       if problem else "usable")]
+                       if problem else "usable"),
+            "resident memory: " + (
+                "NOT CHECKED, the program has AddressSanitizer"
+                if vm_module.SANITIZED else "checked")]
+
+
+def pytest_collection_modifyitems(items):
+    """Memory of a sanitizer cannot be shared with another image."""
+    if not vm_module.SANITIZED:
+        return
+    for item in items:
+        if "graft" in item.nodeid:
+            item.add_marker(pytest.mark.skip("NO GRAFTS WITH A SANITIZER"))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 
 import procstat
 from qmp import Qmp, QmpClosed, QmpError
+from vm import check_growth
 
 PROMPT = b"(qemu) "
 
@@ -164,7 +165,7 @@ def test_a_terminal_nobody_reads_holds_nothing_up(terminal):
         vm.qmp.cmd("query-status")
     assert sent > 4096
     vm.running()
-    assert procstat.rss_beyond_ram(vm.pid) < rss + (8 << 20)
+    check_growth(rss, procstat.rss_beyond_ram(vm.pid), 8 << 20)
     os.set_blocking(terminal.fd, True)
     terminal.text = b""
     while select.select([terminal.fd], [], [], 1)[0]:
@@ -313,7 +314,7 @@ def test_requests_of_a_client_that_left_are_dropped(vms):
             one.sock.send(b'{"execute":"query-commands"}' * 400 +
                           b'{"execute":"stop"}')
     # Some of these stops were reached, the last ones were not.
-    vm.qmp.drain_events(0.2)
+    vm.qmp.drain_events(1)
     vm.qmp.cmd("cont")
     vm.qmp.events.clear()
     one.close()
@@ -339,7 +340,7 @@ def test_a_client_that_never_reads_costs_no_memory(vms):
     for _ in range(3000):
         vm.qmp.cmd("stop")
         vm.qmp.cmd("cont")
-    assert procstat.rss_beyond_ram(vm.pid) < rss + (12 << 20)
+    check_growth(rss, procstat.rss_beyond_ram(vm.pid), 12 << 20)
     vm.running()
     deaf.close()
     Qmp(deaf.path).close()
