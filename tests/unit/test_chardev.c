@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,8 +175,18 @@ static int dial(struct fixture *f)
 	return fd;
 }
 
+/* A terminal's bytes arrive when a worker of the kernel has carried them over. */
+static void wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 10000), 1);
+}
+
 static void assert_got(struct fixture *f, const char *text)
 {
+	for (int i = 0; i < 100 && f->nr_got < strlen(text); i++)
+		loop_run_once(f->loop, 20);
 	run(f);
 	assert_int_equal(f->nr_got, strlen(text));
 	assert_memory_equal(f->got, text, strlen(text));
@@ -702,6 +713,7 @@ static void pty_has_a_peer_while_its_slave_is_open(void **state)
 		for (int k = 0; k < 100 && !chardev_is_connected(f->chr); k++)
 			loop_run_once(f->loop, 20);
 		assert_int_equal(chardev_write(f->chr, "out", 3), 3);
+		wait_readable(fd);
 		assert_int_equal(read(fd, buf, sizeof(buf)), 3);
 		assert_int_equal(write(fd, "in", 2), 2);
 		assert_got(f, i ? "inin" : "in");
@@ -812,6 +824,7 @@ static struct tty_run run_on_tty(struct fixture *f, const char *typed,
 	if (!t.opened) {
 		if (write(ptm, typed, strlen(typed)) < 0)
 			t.opened = -errno;
+		wait_readable(pts);
 		run(f);
 		if (more)
 			more(f);
@@ -821,6 +834,8 @@ static struct tty_run run_on_tty(struct fixture *f, const char *typed,
 	}
 	restore_stdio(old);
 	tcgetattr(pts, &t.after);
+	if (!t.opened)
+		wait_readable(ptm);
 	t.nr_out = read(ptm, t.out, sizeof(t.out));
 	close(pts);
 	close(ptm);
