@@ -560,6 +560,84 @@ def test_client_stays_with_an_image_that_falls_back(second):
     vm.check_no_errors()
 
 
+def test_console_client_loses_nothing_in_a_fallback(vms, cpu_load):
+    vm = vms("serial", append="every=50000")
+    vm.serial = lambda generation: "unix:%s,server=on,wait=off" % vm.path("c")
+    vm.start()
+    with unix(vm.path("c"), None) as s:
+        reader = Reader(s.recv)
+        for i in range(5):
+            seen = reader.lines.count
+            s.sendall(b"half a ")
+            vm.set_parameters(mode="cpr-exec",
+                              cpr_exec_command=vm.exec_command() +
+                              ["-smp", "2"])
+            vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+            assert vm.wait_migrate()["status"] == "failed"
+            s.sendall(b"line %d\n" % i)
+            vm.wait_for("lines", lambda: reader.ended or (
+                reader.lines.count > seen + 5 and
+                len(reader.lines.echoes) == i + 1))
+        assert not reader.ended
+        assert reader.lines.echoes == [b"half a line %d" % n
+                                       for n in range(5)]
+        reader.lines.check()
+    vm.check_no_errors()
+
+
+def test_client_goes_along_to_an_image_that_waits(second):
+    """And then on to the guest, which this client has loaded."""
+    vm, client = second
+    footprint = Footprint(vm)
+    for i in range(3):
+        client.send_raw("{'execute': 'query-")
+        vm.qmp.cmd("cprsave", file=vm.path("saved"), mode="restart")
+        vm.wait_waiting()
+        client.send_raw("status'}")
+        assert client.reply()["return"]["status"] == "inmigrate"
+        if i == 2:
+            # Nobody holds the connection of a client that has gone.
+            client.sock.shutdown(socket.SHUT_WR)
+            client.wait_eof()
+            client = vm.qmp
+        client.cmd("cprload", file=vm.path("saved"))
+        assert vm.wait_loaded(vm.proc)["status"] == "completed"
+        vm.running()
+    vm.check_no_errors()
+    assert sum(Footprint(vm).fds.values()) == \
+        sum(footprint.fds.values()) - 1
+
+
+def test_more_descriptors_than_can_go_along_are_refused(vms):
+    """By a sentence, before the guest is stopped."""
+    vm = vms("gap")
+    for i in range(4):
+        vm.extra += ["-qmp", "unix:%s,server=on,wait=off" %
+                     vm.path("m%d" % i)]
+    vm.start()
+    clients = [qmp.Qmp(vm.path("m%d" % i)) for i in range(4)]
+    with open(vm.path("given"), "w+b") as given:
+        for client in clients:
+            for i in range(64):
+                client.sock.sendmsg(
+                    [b"{'execute': 'getfd', 'arguments': "
+                     b"{'fdname': 'n%d'}}" % i],
+                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                      array.array("i", [given.fileno()]))])
+                assert client.reply() == {"return": {}}
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command())
+    with pytest.raises(qmp.QmpError, match="more than 256 descriptors"):
+        vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    assert "STOP" not in vm.qmp.event_names()
+    clients[0].cmd("closefd", fdname="n0")
+    clients.pop().close()
+    vm.exec_()
+    for client in clients:
+        client.cmd("closefd", fdname="n63")
+        client.close()
+    vm.running()
+
+
 def test_client_stays_if_exec_itself_fails(second):
     vm, client = second
     footprint = Footprint(vm)
