@@ -215,14 +215,25 @@ static int load_fds(struct session *se, const struct cpr_state *s, uint32_t id, 
 	return 0;
 }
 
-/* What the session said to a peer that it took for a new one is forgotten. */
-static int set_bytes(struct session *se, const struct parts *p, struct err *e)
+/*
+ * What the session said to a peer that it took for a new one is forgotten, but on the terminal
+ * that the operator started it on: there a new image shows itself, as the field's
+ * examples have it, and then what was typed.
+ */
+static int set_bytes(struct session *se, const struct parts *p, bool show, struct err *e)
 {
-	se->in.len = se->out.len = se->out_pos = 0;
-	if (!p->bytes)
-		return 0;
-	buf_put(&se->in, p->bytes, (size_t)p->in);
-	buf_put(&se->out, p->bytes + p->in, (size_t)p->out);
+	AUTO_BUF said = se->out;
+
+	se->out = (struct buf){ .data = NULL };
+	se->in.len = se->out_pos = 0;
+	if (p->bytes) {
+		buf_put(&se->in, p->bytes, (size_t)p->in);
+		buf_put(&se->out, p->bytes + p->in, (size_t)p->out);
+	}
+	if (show && p->text)
+		buf_put_str(&se->out, "\r\n");
+	if (show)
+		buf_put(&se->out, said.data, said.len);
 	return se->in.failed || se->out.failed
 		       ? err_set(e, ENOMEM, "no memory for what a monitor has to say")
 		       : 0;
@@ -325,7 +336,7 @@ int ctl_load_session(struct ctl *ctl, const struct chardev *chr, uint32_t id,
 	if (!r)
 		r = load_fds(se, s, id, session, e);
 	if (!r)
-		r = set_bytes(se, &p, e);
+		r = set_bytes(se, &p, h && chardev_is_stdio(chr), e);
 	free(p.bytes);
 	return r;
 }

@@ -32,7 +32,9 @@ static void clean_signals(bool clean, sigset_t *old)
 }
 
 enum {
-	MAX_PROGRAM = 64 << 20 /* bytes */
+	/* Bytes. */
+	MAX_PROGRAM = 64 << 20,
+	SEARCH_CHUNK = 32 << 10,
 };
 
 /*
@@ -84,8 +86,8 @@ bool process_in_path(const char *name)
 bool process_program_has(const char *name, const char *text)
 {
 	AUTO_CLOSE int fd = -1;
-	AUTO_FREE char *bytes = NULL;
-	char path[PATH_MAX];
+	char path[PATH_MAX], bytes[SEARCH_CHUNK];
+	size_t kept = 0, overlap = strlen(text) - 1;
 	struct stat st;
 	ssize_t n;
 
@@ -95,9 +97,17 @@ bool process_program_has(const char *name, const char *text)
 	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > MAX_PROGRAM)
 		return false;
-	bytes = malloc((size_t)st.st_size + 1);
-	n = bytes ? read(fd, bytes, (size_t)st.st_size) : -1;
-	return n > 0 && memmem(bytes, (size_t)n, text, strlen(text));
+	while ((n = read(fd, bytes + kept, sizeof(bytes) - kept)) > 0) {
+		kept += (size_t)n;
+		if (memmem(bytes, kept, text, strlen(text)))
+			return true;
+		/* The text may begin here and end in the next piece. */
+		if (kept > overlap) {
+			memmove(bytes, bytes + kept - overlap, overlap);
+			kept = overlap;
+		}
+	}
+	return false;
 }
 
 int process_exec(char *const *argv, struct err *e)

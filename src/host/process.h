@@ -21,7 +21,8 @@ int process_exec(char *const *argv, struct err *e);
 /* Whether process_exec() would find a program @name in PATH. */
 bool process_in_path(const char *name);
 /*
- * Whether the file that process_exec() would execute for @name has the bytes of @text in it;
+ * Whether the file that process_exec() would execute for @name has the bytes of @text, less than
+ * 1 KiB and not empty, in it;
  * false if it cannot be read, or is too large to be a program (64 MiB).
  */
 bool process_program_has(const char *name, const char *text);

@@ -226,6 +226,9 @@ def test_line_editing_survives_an_exec(vms):
         # Half a line, and the cursor in the middle of it.
         t.type(b"info ats\x02\x02\x02")
         vm.exec_()
+        # The new image shows itself, and what was typed.
+        t.wait(b"monitor - type 'help'")
+        t.wait(b"info ats")
         t.type(b"st\x05\x08")
         t.type(b"\t")
         t.wait(b"us ")
