@@ -48,6 +48,7 @@ struct vcpu {
 	pthread_t thread;      /* [c]                                               */
 	pid_t tid;             /* [c] after create                                  */
 	bool run_wanted;       /* [a]                                               */
+	bool fresh;            /* [v] nothing was set since reset_state was read    */
 	bool exit_pending;     /* [v] an exit that came while the vCPU was parked   */
 	uint64_t entered_ns;   /* [a] CLOCK_BOOTTIME of the first entry after a stop */
 	struct vcpu_caps caps; /* [c]                                               */
@@ -302,6 +303,7 @@ static int give_cpuid(struct vcpu *v, const struct vcpu_cpuid *table, uint32_t n
 		return r;
 	memmove(v->cpuid, table, nr * sizeof(*table));
 	v->nr_cpuid = nr;
+	v->fresh = true;
 	return 0;
 }
 
@@ -595,6 +597,7 @@ int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic
 	      const struct time_shift *time, struct err *e)
 {
 	size_t bytes = s->nr_cpuid * sizeof(s->cpuid[0]);
+	const struct vcpu_state *fresh;
 	int r;
 
 	if (!v->nr_cpuid) {
@@ -608,8 +611,11 @@ int vcpu_load(struct vcpu *v, const struct vcpu_state *s, const struct vcpu_apic
 			return err_prefix(e, "the CPUID of the state does not fit here");
 		memcpy(v->cpuid, s->cpuid, bytes);
 		v->nr_cpuid = s->nr_cpuid;
+		v->fresh = false;
 	}
-	return vcpu_state_set(v->fd, &v->caps, s, a, time, e);
+	fresh = v->fresh ? v->reset_state : NULL;
+	v->fresh = false;
+	return vcpu_state_set(v->fd, &v->caps, s, a, time, fresh, e);
 }
 
 int vcpu_read_tsc(struct vcpu *v, uint32_t khz, struct tsc_reading *out, struct err *e)
@@ -619,8 +625,10 @@ int vcpu_read_tsc(struct vcpu *v, uint32_t khz, struct tsc_reading *out, struct 
 
 static int reset_on_thread(struct vcpu *v, void *arg, struct err *e)
 {
-	int r = vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, NULL, e);
+	int r;
 
+	v->fresh = false;
+	r = vcpu_state_set(v->fd, &v->caps, v->reset_state, v->reset_apic, NULL, NULL, e);
 	return r ? r : vcpu_tsc_reset(v->fd, &v->caps, *(const uint64_t *)arg, e);
 }
 
@@ -705,7 +713,8 @@ static int set_entry_on_thread(struct vcpu *v, void *arg, struct err *e)
 	s->regs[GPR_RBX] = en->rbx;
 	s->regs[GPR_RSI] = en->rsi;
 	s->regs[GPR_RFLAGS] = RFLAGS_FIXED;
-	return vcpu_state_set(v->fd, &v->caps, s, v->reset_apic, NULL, e);
+	v->fresh = false;
+	return vcpu_state_set(v->fd, &v->caps, s, v->reset_apic, NULL, NULL, e);
 }
 
 int vcpu_set_entry(struct vcpu *v, const struct vcpu_entry *entry, struct err *e)

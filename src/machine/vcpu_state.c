@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/kvm.h"
+#include "machine/vcpu_fresh.h"
 #include "machine/vcpu_state.h"
 
 enum {
@@ -615,20 +616,27 @@ static int msrs_get(int fd, const struct vcpu_caps *caps, struct vcpu_state *s, 
 	return 0;
 }
 
-static int msrs_set(int fd, const struct vcpu_state *s, struct err *e)
+/* Those that the vCPU has not got already, in their order. */
+static int msrs_set(int fd, const struct vcpu_state *s, const struct vcpu_state *fresh,
+		    struct err *e)
 {
+	uint32_t todo[VCPU_MAX_MSRS], nr = 0;
 	struct msr_block block;
 	uint64_t now;
 	int r;
 
-	for (uint32_t done = 0; done < s->nr_msrs;) {
-		uint32_t n = MIN(s->nr_msrs - done, (uint32_t)MSRS_PER_CALL);
+	for (uint32_t i = 0; i < s->nr_msrs; i++)
+		if (!vcpu_fresh_has_msr(fresh, s, i))
+			todo[nr++] = i;
+	for (uint32_t done = 0; done < nr;) {
+		uint32_t n = MIN(nr - done, (uint32_t)MSRS_PER_CALL);
+		const struct vcpu_msr *refused;
 
 		block.head = (struct kvm_msrs){ .nmsrs = n };
 		for (uint32_t i = 0; i < n; i++)
 			block.entries[i] = (struct kvm_msr_entry){
-				.index = (uint32_t)s->msrs[done + i].index,
-				.data = s->msrs[done + i].value,
+				.index = (uint32_t)s->msrs[todo[done + i]].index,
+				.data = s->msrs[todo[done + i]].value,
 			};
 		r = kvm_set_msrs(fd, &block.head);
 		if (r < 0)
@@ -636,13 +644,12 @@ static int msrs_set(int fd, const struct vcpu_state *s, struct err *e)
 		done += (uint32_t)r;
 		if ((uint32_t)r == n)
 			continue;
-		/* The one at @done was refused: no matter if it has the value anyway. */
-		if (!msr_readable(fd, (uint32_t)s->msrs[done].index, &now) ||
-		    now != s->msrs[done].value)
+		/* It does not matter if it has the value anyway. */
+		refused = &s->msrs[todo[done++]];
+		if (!msr_readable(fd, (uint32_t)refused->index, &now) || now != refused->value)
 			return err_set(e, EIO, "KVM refuses the value %#llx for MSR %#llx",
-				       (unsigned long long)s->msrs[done].value,
-				       (unsigned long long)s->msrs[done].index);
-		done++;
+				       (unsigned long long)refused->value,
+				       (unsigned long long)refused->index);
 	}
 	return 0;
 }
@@ -724,14 +731,14 @@ int vcpu_tsc_read(int vcpu_fd, const struct vcpu_caps *caps, uint32_t khz, struc
 }
 
 static int tsc_set(int fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
-		   const struct time_shift *time, struct err *e)
+		   const struct time_shift *time, const struct vcpu_state *fresh, struct err *e)
 {
 	struct {
 		struct kvm_msrs head;
 		struct kvm_msr_entry entry;
 	} one = { .head.nmsrs = 1, .entry.index = MSR_TSC };
 	uint64_t offset = s->tsc_offset + time->tsc;
-	int r = tsc_set_khz(fd, s->tsc_khz, e);
+	int r = vcpu_fresh_has_tsc_khz(fresh, s) ? 0 : tsc_set_khz(fd, s->tsc_khz, e);
 
 	if (r)
 		return r;
@@ -794,7 +801,8 @@ int vcpu_state_get(int vcpu_fd, const struct vcpu_caps *caps, struct vcpu_state 
 }
 
 int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
-		   const struct vcpu_apic_state *a, const struct time_shift *time, struct err *e)
+		   const struct vcpu_apic_state *a, const struct time_shift *time,
+		   const struct vcpu_state *fresh, struct err *e)
 {
 	struct kvm_mp_state mp = { .mp_state = s->mp_state };
 	int r;
@@ -805,23 +813,23 @@ int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_
 	r = sregs_set(vcpu_fd, caps, s, e);
 	if (!r)
 		r = kvm_set_xsave(vcpu_fd, s->xsave, e);
-	if (!r && caps->has_xcrs)
+	if (!r && caps->has_xcrs && !vcpu_fresh_has_xcrs(fresh, s))
 		r = xcrs_set(vcpu_fd, s, e);
 	if (!r)
 		r = regs_set(vcpu_fd, s, e);
 	if (!r)
 		r = vcpu_apic_set(vcpu_fd, a, time, e);
 	if (!r && time)
-		r = tsc_set(vcpu_fd, caps, s, time, e);
+		r = tsc_set(vcpu_fd, caps, s, time, fresh, e);
 	if (!r)
-		r = msrs_set(vcpu_fd, s, e);
+		r = msrs_set(vcpu_fd, s, fresh, e);
 	if (!r)
 		r = events_set(vcpu_fd, caps, s, e);
-	if (!r && caps->has_debugregs)
+	if (!r && caps->has_debugregs && !vcpu_fresh_has_debugregs(fresh, s))
 		r = debugregs_set(vcpu_fd, s, e);
 	if (!r)
 		r = kvm_set_mp_state(vcpu_fd, &mp, e);
-	if (!r && time)
+	if (!r && time && vcpu_state_has_kvmclock(s))
 		kvm_kvmclock_ctrl(vcpu_fd);
 	return r;
 }

@@ -144,9 +144,11 @@ int vcpu_tsc_read(int vcpu_fd, const struct vcpu_caps *caps, uint32_t khz, struc
  * Sets everything but the CPUID table, the LAPIC included. Own thread of the vCPU.
  * @time: by which time goes on since the state was saved; NULL (reset): TSC and timer count
  * are left alone. An MSR that KVM refuses fails the call by name unless it holds the value
- * already. After a failure the vCPU must not run.
+ * already. @fresh: what the vCPU was made with and has still, so that it need not be set;
+ * NULL: not known. After a failure the vCPU must not run.
  */
 int vcpu_state_set(int vcpu_fd, const struct vcpu_caps *caps, const struct vcpu_state *s,
-		   const struct vcpu_apic_state *a, const struct time_shift *time, struct err *e);
+		   const struct vcpu_apic_state *a, const struct time_shift *time,
+		   const struct vcpu_state *fresh, struct err *e);
 
 #endif

@@ -109,7 +109,7 @@ static void set(struct fixture *f, const struct time_shift *time)
 {
 	struct err e;
 
-	assert_int_equal(vcpu_state_set(NO_VCPU, &f->caps, &f->s, &f->a, time, &e), 0);
+	assert_int_equal(vcpu_state_set(NO_VCPU, &f->caps, &f->s, &f->a, time, NULL, &e), 0);
 }
 
 static void get(struct fixture *f)
