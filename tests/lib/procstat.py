@@ -39,9 +39,12 @@ def maps(pid):
 def thread_names(pid):
     names = []
     for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/comm" % (pid, task),
-                  encoding="ascii") as f:
-            names.append(f.read().strip())
+        try:
+            with open("/proc/%d/task/%s/comm" % (pid, task),
+                      encoding="ascii") as f:
+                names.append(f.read().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
     return sorted(names)
 
 
