@@ -257,19 +257,21 @@ def update(vm, mode, seen_by_guest=True):
     return sample
 
 
-def touch_twice(vm, operation):
-    """(first, steady): ms of a touch of all RAM, and the best of two more."""
-    first = ms(vm.request(operation, 300))
-    steady = min(ms(vm.request(operation, 300)) for _ in range(2))
-    return first, steady
+OPERATIONS = {"read": abi.READ_ALL, "write": abi.WRITE_ALL,
+              "random": abi.CRAWL}
 
 
-def crawl(vm):
-    """(curve of an update's first crawl, of a second one), in ms."""
-    vm.request(abi.CRAWL, 300)
-    first = [ms(c) for c in vm.page.curve()]
-    vm.request(abi.CRAWL, 300)
-    return first, [ms(c) for c in vm.page.curve()]
+def touch(vm, kind):
+    """ms of a touch of all RAM; for "random" of each stretch of a crawl.
+
+    The guest samples its TSC for a moment before, so that caches are as
+    warm as after an update.
+    """
+    settle(vm)
+    cycles = vm.request(OPERATIONS[kind], 300)
+    if kind == "random":
+        return [ms(c) for c in vm.page.curve()]
+    return ms(cycles)
 
 
 def beyond_ram(pid):
@@ -312,11 +314,18 @@ def host():
 
 
 def raise_on_signals():
-    """Makes SIGTERM and SIGHUP end the program as an exception does."""
+    """Makes signals end the program as an exception does, which cleans up.
+
+    Once: what comes after the first must not disturb the cleaning.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
     def end(number, _frame):
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in numbers:
         signal.signal(number, end)
 
 

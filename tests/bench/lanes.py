@@ -47,27 +47,30 @@ class Lane:
                     str(e).split("\n", 1)[0][:300]), file=sys.stderr)
 
     def one(self, vm, crawls):
-        sample = drive.update(vm, self.mode)
-        if len(self.crawls) < crawls:
-            self.crawls.append(self.measure_crawl(vm))
-        else:
+        """One update, with the crawl after it or all RAM touched."""
+        if len(self.crawls) >= crawls:
+            sample = drive.update(vm, self.mode)
             vm.request(abi.READ_ALL, 300)
+        else:
+            # What is measured changes: each takes the surprise from the next.
+            kind = ("read", "write", "random")[len(self.crawls) % 3]
+            drive.touch(vm, kind)
+            steady = drive.touch(vm, kind)
+            sample = drive.update(vm, self.mode)
+            self.add_crawl(kind, drive.touch(vm, kind), steady)
         self.samples.append(sample)
 
-    def measure_crawl(self, vm):
-        """What is measured changes from update to update: each is a first."""
-        kind = ("read", "write", "random")[len(self.crawls) % 3]
-        if kind == "random":
-            first, second = drive.crawl(vm)
-            steady = statistics.median(second)
-            return {"kind": kind, "first": stats.until_steady(first, steady),
-                    "steady": sum(second),
-                    "curve": first if len(self.crawls) < 3 else None}
-        first, steady = drive.touch_twice(
-            vm, abi.READ_ALL if kind == "read" else abi.WRITE_ALL)
-        if kind == "read":
-            vm.request(abi.WRITE_ALL, 300)
-        return {"kind": kind, "first": first, "steady": steady}
+    def add_crawl(self, kind, first, steady):
+        """Notes a touch after an update and the same without one."""
+        if kind != "random":
+            self.crawls.append({"kind": kind, "first": first,
+                                "steady": steady})
+            return
+        speed = statistics.median(steady[len(steady) // 2:])
+        self.crawls.append({
+            "kind": kind, "first": stats.until_steady(first, speed),
+            "steady": stats.until_steady(steady, speed),
+            "curve": first if len(self.crawls) < 3 else None})
 
     def result(self):
         """For JSON: samples and their summaries."""
@@ -138,7 +141,8 @@ def print_lane(result):
              ("steady-read", "  in steady state"),
              ("first-write", "first write of all RAM"),
              ("steady-write", "  in steady state"),
-             ("first-random", "until 95 % of steady speed"))
+             ("first-random", "until 95 % of steady speed"),
+             ("steady-random", "  in steady state (cold caches)"))
     print("%s (%d updates, %d failures):" % (
         head, len(result["samples"]), len(result["failures"])))
     for key, text in names:

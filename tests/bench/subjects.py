@@ -12,7 +12,7 @@ import qmp as qmp_module
 import vm as harness
 
 FETCHED = os.path.join(harness.ROOT, "build", "bench")
-MODES = ("graft", "transfer", "exec")
+MODES = ("graft", "transfer", "exec", "reboot")
 
 # A set of devices as a small server has it; the disk is read by nobody.
 USUAL_DEVICES = (
@@ -150,7 +150,7 @@ def qemus():
     QEMU) goes before all others.
     """
     found, notes = [], []
-    names = _mode_names(("transfer", "exec"))
+    names = _mode_names(("transfer", "exec", "reboot"))
     for command in _qemu_commands():
         program = next(c for c in command if "qemu" in os.path.basename(c))
         try:
