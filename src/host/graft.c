@@ -56,6 +56,7 @@ struct record {
 	int fds_before[MAX_FDS], fds_added[MAX_FDS];
 	struct map_list maps, added_maps;
 	struct fd_list fds, added_fds;
+	struct proc_lists proc;
 	bool added_known;
 	bool stopped; /* the child was taken off */
 	struct start start;
@@ -163,10 +164,10 @@ static int hold_break(struct map_range *guard, struct err *e)
 static int read_maps(struct record *rec, struct map_list *l, struct map_list *scratch,
 		     struct err *e)
 {
-	int r = map_list_read(l, rec->text, sizeof(rec->text), e);
+	int r = map_list_read(l, &rec->proc, rec->text, sizeof(rec->text), e);
 
 	for (int i = 0; !r && i < STABLE_TRIES; i++) {
-		r = map_list_read(scratch, rec->text, sizeof(rec->text), e);
+		r = map_list_read(scratch, &rec->proc, rec->text, sizeof(rec->text), e);
 		if (!r && map_list_equal(l, scratch))
 			return 0;
 		memcpy(l->ranges, scratch->ranges, scratch->nr * sizeof(l->ranges[0]));
@@ -186,8 +187,15 @@ static int create_record(struct record **out, struct err *e)
 	rec->added_maps = (struct map_list){ .ranges = rec->added, .cap = MAX_RANGES };
 	rec->fds = (struct fd_list){ .fds = rec->fds_before, .cap = MAX_FDS };
 	rec->added_fds = (struct fd_list){ .fds = rec->fds_added, .cap = MAX_FDS };
+	rec->proc.maps = rec->proc.fds = -1;
 	*out = rec;
 	return 0;
+}
+
+static void destroy_record(struct record *rec)
+{
+	proc_lists_close(&rec->proc);
+	munmap(rec, sizeof(*rec));
 }
 
 /* Parts of the contract's memory are given out from here. */
@@ -242,7 +250,7 @@ static int list_leftover_fds(struct graft *g, struct room *room, const struct re
 {
 	struct fd_list l = { .fds = (int *)(uintptr_t)room->at, .cap = rec->fds.nr };
 	const struct fd_list program = { .fds = &g->program, .nr = 1 };
-	int r = fd_list_read(&l, true, e);
+	int r = fd_list_read(&l, &rec->proc, true, e);
 
 	if (r)
 		return r;
@@ -369,12 +377,12 @@ static int start_child(struct graft *g, const struct graft_config *c, struct err
 /* Everything since the start is the new image's: the old one waited. */
 static int find_added(struct record *rec, struct err *e)
 {
-	int r = map_list_read(&rec->added_maps, rec->text, sizeof(rec->text), e);
+	int r = map_list_read(&rec->added_maps, &rec->proc, rec->text, sizeof(rec->text), e);
 
 	if (!r)
 		r = map_list_subtract(&rec->added_maps, &rec->maps, e);
 	if (!r)
-		r = fd_list_read(&rec->added_fds, false, e);
+		r = fd_list_read(&rec->added_fds, &rec->proc, false, e);
 	if (!r)
 		fd_list_subtract(&rec->added_fds, &rec->fds);
 	rec->added_known = !r;
@@ -395,7 +403,7 @@ static void clean_up(struct record *rec, const struct graft *g, int program)
 	close(program);
 	if (!r)
 		map_ranges_unmap(rec->added_maps.ranges, rec->added_maps.nr);
-	munmap(rec, sizeof(*rec));
+	destroy_record(rec);
 }
 
 int graft_start(struct graft **out, const struct graft_config *c, struct err *e)
@@ -416,11 +424,13 @@ int graft_start(struct graft **out, const struct graft_config *c, struct err *e)
 		r = create_record(&rec, e);
 	if (r)
 		return r;
-	r = fd_list_read(&rec->fds, false, e);
+	r = proc_lists_open(&rec->proc, e);
+	if (!r)
+		r = fd_list_read(&rec->fds, &rec->proc, false, e);
 	if (!r)
 		r = read_maps(rec, &rec->maps, &rec->added_maps, e);
 	if (r) {
-		munmap(rec, sizeof(*rec));
+		destroy_record(rec);
 		return r;
 	}
 	r = create_contract(&g, c, rec, &guard, program, e);

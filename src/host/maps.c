@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -27,14 +28,33 @@ static int add_range(struct map_list *l, uint64_t start, uint64_t end, struct er
 	return 0;
 }
 
-/* Returns the length; the text is NUL-terminated. */
-static ssize_t read_text(char *text, size_t size, struct err *e)
+int proc_lists_open(struct proc_lists *p, struct err *e)
 {
-	AUTO_CLOSE int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int fds = -1;
+
+	if (maps < 0)
+		return err_set_errno(e, "cannot open /proc/self/maps");
+	fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fds < 0)
+		return err_set_errno(e, "cannot open /proc/self/fd");
+	*p = (struct proc_lists){ .maps = take_fd(&maps), .fds = take_fd(&fds) };
+	return 0;
+}
+
+void proc_lists_close(struct proc_lists *p)
+{
+	close_fd(&p->maps);
+	close_fd(&p->fds);
+}
+
+/* Returns the length; the text is NUL-terminated. */
+static ssize_t read_text(int fd, char *text, size_t size, struct err *e)
+{
 	size_t len = 0;
 	ssize_t n = 1;
 
-	if (fd < 0)
+	if (lseek(fd, 0, SEEK_SET))
 		return err_set_errno(e, "cannot read /proc/self/maps");
 	while (n > 0 && len < size - 1) {
 		n = read(fd, text + len, size - 1 - len);
@@ -66,9 +86,10 @@ static bool is_process_own(const char *line)
 	return false;
 }
 
-int map_list_read(struct map_list *l, char *text, size_t size, struct err *e)
+int map_list_read(struct map_list *l, const struct proc_lists *p, char *text, size_t size,
+		  struct err *e)
 {
-	ssize_t n = read_text(text, size, e);
+	ssize_t n = read_text(p->maps, text, size, e);
 	char *save = NULL, *end;
 	int r = 0;
 
@@ -151,26 +172,39 @@ static int add_fd(struct fd_list *l, int fd, struct err *e)
 	return 0;
 }
 
-int fd_list_read(struct fd_list *l, bool only_cloexec, struct err *e)
+static int add_entry(struct fd_list *l, const char *name, bool only_cloexec, struct err *e)
 {
-	DIR *dir = opendir("/proc/self/fd");
-	const struct dirent *d;
+	int fd = (int)strtol(name, NULL, 10), flags;
+
+	if (name[0] == '.')
+		return 0;
+	flags = fcntl(fd, F_GETFD);
+	return flags >= 0 && (!only_cloexec || flags & FD_CLOEXEC) ? add_fd(l, fd, e) : 0;
+}
+
+int fd_list_read(struct fd_list *l, const struct proc_lists *p, bool only_cloexec, struct err *e)
+{
+	union {
+		struct dirent64 first;
+		char bytes[4096];
+	} room;
+	long n;
 	int r = 0;
 
-	if (!dir)
+	if (lseek(p->fds, 0, SEEK_SET))
 		return err_set_errno(e, "cannot list the open descriptors");
 	l->nr = 0;
-	while (!r && (d = readdir(dir))) {
-		int fd = (int)strtol(d->d_name, NULL, 10), flags;
+	while ((n = syscall(SYS_getdents64, p->fds, room.bytes, sizeof(room.bytes))) > 0) {
+		const struct dirent64 *d;
 
-		if (d->d_name[0] == '.' || fd == dirfd(dir))
-			continue;
-		flags = fcntl(fd, F_GETFD);
-		if (flags >= 0 && (!only_cloexec || flags & FD_CLOEXEC))
-			r = add_fd(l, fd, e);
+		for (long at = 0; !r && at < n; at += d->d_reclen) {
+			d = (const struct dirent64 *)(room.bytes + at);
+			r = add_entry(l, d->d_name, only_cloexec, e);
+		}
+		if (r)
+			return r;
 	}
-	closedir(dir);
-	return r;
+	return n < 0 ? err_set_errno(e, "cannot list the open descriptors") : 0;
 }
 
 void fd_list_subtract(struct fd_list *l, const struct fd_list *other)

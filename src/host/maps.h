@@ -24,11 +24,24 @@ struct map_list {
 };
 
 /*
+ * The kernel's lists of both kinds, kept open: so they can also be read when this process may
+ * open nothing more. Both descriptors are close-on-exec.
+ */
+struct proc_lists {
+	int maps, fds;
+};
+
+int proc_lists_open(struct proc_lists *p, struct err *e);
+void proc_lists_close(struct proc_lists *p);
+
+/*
  * Everything mapped in this process now, but for what belongs to the process rather than to
  * its program: the first stack with the command line, and the kernel's own pages ([vdso] and
- * such). @text has @size bytes for the kernel's list. Other threads must not map meanwhile.
+ * such). @text has @size bytes for the kernel's
+ * list. Other threads must not map meanwhile.
  */
-int map_list_read(struct map_list *l, char *text, size_t size, struct err *e);
+int map_list_read(struct map_list *l, const struct proc_lists *p, char *text, size_t size,
+		  struct err *e);
 /* Takes [start, end) out of the list. */
 int map_list_remove(struct map_list *l, uint64_t start, uint64_t end, struct err *e);
 /* Takes everything out of @l that is in @other. */
@@ -43,8 +56,8 @@ struct fd_list {
 	size_t nr, cap;
 };
 
-/* All that are open now, or only those that are close-on-exec. */
-int fd_list_read(struct fd_list *l, bool only_cloexec, struct err *e);
+/* All that are open now, or only those that are close-on-exec. Allocates nothing either. */
+int fd_list_read(struct fd_list *l, const struct proc_lists *p, bool only_cloexec, struct err *e);
 /* Takes everything out of @l that is in @other. */
 void fd_list_subtract(struct fd_list *l, const struct fd_list *other);
 
