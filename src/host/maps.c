@@ -71,8 +71,13 @@ static ssize_t read_text(int fd, char *text, size_t size, struct err *e)
 /* What the process has, whichever program it runs. */
 static bool is_process_own(const char *line)
 {
-	static const char *const own[] = { "[stack]", "[vdso]", "[vvar", "[vsyscall]",
-					   "[uprobes]" };
+	/*
+	 * The last is memory that is shared and has no file, which no image has of its own: KVM
+	 * maps a page of it on a processor that virtualizes the local APIC's accesses, or three
+	 * for real mode, and the guest needs it as long as the VM lives.
+	 */
+	static const char *const own[] = { "[stack]",    "[vdso]",    "[vvar",
+					   "[vsyscall]", "[uprobes]", "/dev/zero (deleted)" };
 	unsigned int field = 0;
 
 	while (*line && field < NAME_FIELD) {

@@ -36,8 +36,8 @@ void proc_lists_close(struct proc_lists *p);
 
 /*
  * Everything mapped in this process now, but for what belongs to the process rather than to
- * its program: the first stack with the command line, and the kernel's own pages ([vdso] and
- * such). @text has @size bytes for the kernel's
+ * its program: the first stack with the command line, the kernel's own pages ([vdso] and
+ * such), and what KVM maps for itself on some processors. @text has @size bytes for the kernel's
  * list. Other threads must not map meanwhile.
  */
 int map_list_read(struct map_list *l, const struct proc_lists *p, char *text, size_t size,

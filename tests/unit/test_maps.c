@@ -86,6 +86,17 @@ static void what_is_mapped_is_listed_in_order(void **state)
 	assert_false(has(&l, p));
 }
 
+static void memory_that_kvm_maps_for_itself_is_no_images(void **state)
+{
+	/* As KVM maps the page of the local APIC. */
+	void *p = map(PAGE, PROT_READ | PROT_WRITE, MAP_SHARED);
+	struct map_list l = read_now(ranges);
+
+	(void)state;
+	assert_false(has(&l, p));
+	munmap(p, PAGE);
+}
+
 static void the_difference_is_what_was_mapped_between(void **state)
 {
 	struct map_list before = read_now(ranges), after;
@@ -233,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_mapped_is_listed_in_order),
+		cmocka_unit_test(memory_that_kvm_maps_for_itself_is_no_images),
 		cmocka_unit_test(the_difference_is_what_was_mapped_between),
 		cmocka_unit_test(parts_are_taken_out_of_ranges),
 		cmocka_unit_test(a_list_that_is_full_is_refused),
