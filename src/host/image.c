@@ -61,30 +61,50 @@ struct elf {
 	uint64_t base; /* address of what the file calls 0, once mapped */
 };
 
+/* Only what may be executed. A FIFO would make us wait for its writer. */
+static int open_program(const char *path, size_t length)
+{
+	struct stat st;
+	int fd;
+
+	if (length >= PATH_MAX) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -1;
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && !access(path, X_OK))
+		return fd;
+	close(fd);
+	errno = EACCES;
+	return -1;
+}
+
 int image_open(const char *name, struct err *e)
 {
 	const char *dirs = strchr(name, '/') ? NULL : getenv("PATH");
+	int fd = -1, why = ENOENT;
 	char path[PATH_MAX];
-	struct stat st;
-	int fd = -1;
 
 	if (!dirs) {
-		snprintf(path, sizeof(path), "%s", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = open_program(name, strlen(name));
+		why = errno;
 	}
 	for (const char *end; dirs && *dirs && fd < 0; dirs = *end ? end + 1 : end) {
+		int n;
+
 		end = strchrnul(dirs, ':');
-		snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dirs), dirs, name);
-		if (!access(path, X_OK))
-			fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = snprintf(path, sizeof(path), "%.*s/%s", (int)(end - dirs), dirs, name);
+		fd = open_program(path, (size_t)n);
+		if (fd < 0 && errno == EACCES)
+			why = EACCES;
 	}
-	if (fd < 0)
-		return err_set_errno(e, "cannot open the program '%s'", name);
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || access(path, X_OK)) {
-		close(fd);
+	if (fd >= 0)
+		return fd;
+	if (why == EACCES)
 		return err_set(e, EACCES, "'%s' is no program that may be executed", name);
-	}
-	return fd;
+	return err_set_code(e, why, "cannot open the program '%s'", name);
 }
 
 static int read_at(const struct elf *f, uint64_t offset, void *p, size_t n, struct err *e)
@@ -276,7 +296,7 @@ static int map_interpreter(const struct elf *f, uint64_t *base, uint64_t *entry,
 	}
 	if (r || !path[0])
 		return r;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return err_set_errno(e, "cannot open '%s', the interpreter of '%s'", path, f->name);
 	r = open_elf(&interp, fd, path, e);

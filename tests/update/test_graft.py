@@ -130,12 +130,14 @@ def test_programs_that_are_no_baton_are_refused_by_what_they_are(
     (tmp_path / "plain").write_text("x" * 1000)
     (tmp_path / "short").write_text("x")
     (tmp_path / "short").chmod(0o755)
+    os.mkfifo(tmp_path / "fifo", 0o755)
     for program, reason in (
             ("/bin/true", "no Baton that can be grafted"),
             (str(script), "no x86-64 program"),
             (str(tmp_path / "short"), "too short"),
             (str(tmp_path / "plain"), "no program that may be executed"),
             (str(tmp_path), "no program that may be executed"),
+            (str(tmp_path / "fifo"), "no program that may be executed"),
             ("/nonexistent/baton", "No such file or directory"),
             ("nonexistent-baton", "No such file or directory"),
             (images("fixed", "-no-pie", "-fno-pie"),
