@@ -110,17 +110,53 @@ static int try_next_image(struct migration *m, struct err *e)
 	return r;
 }
 
+/* Without the child the pause is longer, no more. */
+static void hold_memory(struct migration *m)
+{
+	struct err e;
+	pid_t pid;
+
+	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &m->holder_child,
+				  &e);
+	if (pid < 0)
+		log_warn("%s", e.msg);
+	else
+		owner_times(&m->owner)->holder = (uint64_t)pid;
+}
+
+static void on_holder_interval(void *opaque)
+{
+	struct migration *m = opaque;
+
+	if (m->holder) {
+		loop_timer_set(m->vm->loop, &m->deadline, clock_boottime_ns() + HOLDER_INTERVAL_NS);
+		return;
+	}
+	if (m->mode == MODE_CPR_EXEC)
+		hold_memory(m);
+	loop_post(m->vm->loop, &m->resume_work);
+}
+
+/*
+ * Goes on when whoever asked has the answer, since then this image is gone, or waits. The child
+ * of the exec that started this image may still take the memory of the image before apart. It
+ * is ours to reap, and the next image does not know of it.
+ */
+static int go_on_later(struct migration *m)
+{
+	loop_timer_init(&m->deadline, on_holder_interval, m);
+	on_holder_interval(m);
+	return STEP_WAIT;
+}
+
 int outgoing_connect(struct migration *m, struct err *e)
 {
 	int r;
 
 	populate_end(m);
 	r = migration_list_state(m, e);
-	if (!r && m->mode == MODE_CPR_GRAFT) {
-		/* Whoever asked gets the answer before the main loop waits for the new image. */
-		loop_post(m->vm->loop, &m->resume_work);
-		return STEP_WAIT;
-	}
+	if (!r && m->mode == MODE_CPR_GRAFT)
+		return go_on_later(m);
 	if (!r)
 		r = owner_create(&m->owner, e);
 	if (r)
@@ -251,37 +287,6 @@ int outgoing_prepare(struct migration *m, struct err *e)
 	return wait_for_peer(m, clock_boottime_ns() + DEADLINE_PREPARE_NS, e);
 }
 
-/* Without the child the pause is longer, no more. */
-static void hold_memory(struct migration *m)
-{
-	struct err e;
-	pid_t pid;
-
-	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &m->holder_child,
-				  &e);
-	if (pid < 0)
-		log_warn("%s", e.msg);
-	else
-		owner_times(&m->owner)->holder = (uint64_t)pid;
-}
-
-static void hold_and_go_on(struct migration *m)
-{
-	hold_memory(m);
-	/* Whoever asked gets the answer before this image is gone. */
-	loop_post(m->vm->loop, &m->resume_work);
-}
-
-static void on_holder_interval(void *opaque)
-{
-	struct migration *m = opaque;
-
-	if (m->holder)
-		loop_timer_set(m->vm->loop, &m->deadline, clock_boottime_ns() + HOLDER_INTERVAL_NS);
-	else
-		hold_and_go_on(m);
-}
-
 int outgoing_link(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
@@ -294,18 +299,7 @@ int outgoing_link(struct migration *m, struct err *e)
 	channel_trace_outgoing(c, m, r, e);
 	if (r < 0)
 		return r;
-	if (m->mode != MODE_CPR_EXEC)
-		return STEP_NEXT;
-	/*
-	 * The child of the exec that started this image still takes the memory of the image
-	 * before apart. It is ours to reap, and the next image does not know of it.
-	 */
-	loop_timer_init(&m->deadline, on_holder_interval, m);
-	if (m->holder)
-		on_holder_interval(m);
-	else
-		hold_and_go_on(m);
-	return STEP_WAIT;
+	return m->mode == MODE_CPR_EXEC ? go_on_later(m) : STEP_NEXT;
 }
 
 void outgoing_undo_link(struct migration *m)

@@ -356,6 +356,16 @@ def test_every_mode_follows_every_other(vms, cpu_load):
     vm.check_no_errors()
 
 
+def test_graft_right_after_an_exec_leaves_no_child_behind(vms):
+    vm = vms("gap", append="pattern=32M").start()
+    for _ in range(3):
+        vm.exec_()
+        vm.graft()
+    vm.wait_for("the end of all children",
+                lambda: not procstat.children(vm.pid))
+    vm.running()
+
+
 def test_exec_that_fails_after_a_graft_comes_back_to_that_image(
         vms, static_baton):
     vm = vms("gap", append="pattern=32M").start()
