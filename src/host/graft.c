@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -324,6 +325,12 @@ IN_CHILD static void on_crash(int sig)
 	raw_call(SYS_exit_group, CRASH_STATUS + sig, 0, 0, 0);
 }
 
+/*
+ * Where the handler cannot run, as without a stack, the kernel makes no core dump either: at 1 none
+ * is written, and none is piped to a program, which 0 would allow.
+ */
+static const struct rlimit no_core = { .rlim_cur = 1, .rlim_max = 1 };
+
 static const int crash_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
 IN_CHILD static int child_main(void *arg)
@@ -333,6 +340,7 @@ IN_CHILD static int child_main(void *arg)
 				     0 };
 
 	raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0);
+	raw_call(SYS_prlimit64, 0, RLIMIT_CORE, (long)&no_core, 0);
 	if (raw_call(SYS_getppid, 0, 0, 0, 0) != s->parent)
 		raw_call(SYS_exit_group, 1, 0, 0, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(crash_signals); i++)

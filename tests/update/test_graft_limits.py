@@ -4,8 +4,11 @@
 import os
 import resource
 
+import pytest
+
 import qmp
-from test_graft import check_still_graftable
+from test_graft import (check_still_graftable, graft_that_fails,
+                        images)  # noqa: F401
 from vm import Footprint
 
 
@@ -37,3 +40,22 @@ def test_graft_without_descriptors_fails_and_leaves_none_behind(vms):
     vm.graft()
     check_still_graftable(vm, digest, Footprint(vm))
     assert Footprint(vm).threads == first.threads
+
+
+def test_image_that_crashes_dumps_no_memory_of_the_guest(
+        vms, images, tmp_path, monkeypatch):  # noqa: F811
+    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as f:
+        pattern = f.read().strip()
+    if "/" in pattern or pattern.startswith("|"):
+        pytest.skip("CORE DUMPS GO ELSEWHERE: " + pattern)
+    monkeypatch.chdir(tmp_path)
+    vm = vms("gap", append="pattern=32M").start()
+    resource.prlimit(vm.pid, resource.RLIMIT_CORE,
+                     (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for kind in ("crashes", "overflows"):
+        graft_that_fails(vm, [images(kind)])
+    assert not os.listdir(tmp_path)
+    # What crashes later, in the process itself, is dumped as before.
+    vm.graft()
+    assert resource.prlimit(vm.pid, resource.RLIMIT_CORE)[0] == \
+        resource.RLIM_INFINITY
