@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients of monitors and consoles stay connected through cpr-exec."""
+"""Clients stay connected through cpr-exec and cpr-graft."""
 
 import array
 import collections
@@ -46,6 +46,11 @@ def read_until(s, what, count=1):
     return text
 
 
+@pytest.fixture(params=("exec", "graft"))
+def mode(request):
+    return request.param
+
+
 @pytest.fixture(params=("unix", "tcp"))
 def second(request, vms):
     """A guest with a second monitor, and a client of that."""
@@ -66,7 +71,7 @@ def second(request, vms):
 
 # Monitors.
 
-def test_half_a_request_goes_on_in_the_next_image(second, loops):
+def test_half_a_request_goes_on_in_the_next_image(second, mode, loops):
     vm, client = second
     digest = vm.static_hash()
     for i in range(max(loops // 5, 3)):
@@ -75,7 +80,7 @@ def test_half_a_request_goes_on_in_the_next_image(second, loops):
                 % i).encode()
         cut = 1 + i * 7 % (len(text) - 2)
         client.send_raw(text[:cut])
-        vm.exec_()
+        vm.update(mode)
         client.send_raw(text[cut:])
         answer = client.reply()
         assert answer["error"]["class"] == "CommandNotFound", answer
@@ -100,6 +105,17 @@ def test_events_come_once_and_in_order(second):
     assert "already complete" in answer["error"]["desc"]
 
 
+def test_events_of_a_graft_come_once_and_in_order(second):
+    vm, client = second
+    client.take_events()
+    for _ in range(5):
+        vm.graft()
+        client.cmd("query-status")
+        assert client.take_events() == [
+            "MIGRATION setup", "MIGRATION active", "MIGRATION_PASS", "STOP",
+            "RESUME", "MIGRATION completed"]
+
+
 def test_reply_to_migrate_comes_before_the_update(second):
     vm, client = second
     client.cmd("migrate-set-parameters", mode="cpr-exec",
@@ -115,24 +131,24 @@ def test_reply_to_migrate_comes_before_the_update(second):
                     "MIGRATION", "MIGRATION", "RESUME"]
 
 
-def test_a_client_that_has_not_negotiated_need_not_start_over(second):
+def test_a_client_that_has_not_negotiated_need_not_start_over(second, mode):
     vm, client = second
     path = vm.path("third")
     vm.extra += ["-qmp", "unix:%s,server=on,wait=off" % path]
-    vm.exec_()
+    vm.update(mode)
     with unix(path) as s:
         third = qmp.Qmp(path, sock=s, negotiate=False)
-        vm.exec_()
+        vm.update(mode)
         with pytest.raises(qmp.QmpError, match="capabilities negotiation"):
             third.cmd("query-status")
         third.cmd("qmp_capabilities", enable=["oob"])
-        vm.exec_()
+        vm.update(mode)
         answer = third.raw('{"exec-oob": "query-status"}')
         assert "does not support OOB" in answer["error"]["desc"]
     assert client.cmd("query-status")["running"] is True
 
 
-def test_requests_during_updates_are_answered_once_each(second, loops):
+def test_requests_during_updates_are_answered_once_each(second, mode, loops):
     """A client that never stops asking, through one update after the other."""
     vm, client = second
     stop = threading.Event()
@@ -160,7 +176,7 @@ def test_requests_during_updates_are_answered_once_each(second, loops):
         t.start()
     try:
         for _ in range(max(loops // 5, 3)):
-            vm.exec_()
+            vm.update(mode)
             before = len(answers)
             vm.wait_for("answers", lambda: len(answers) > before)
     finally:
@@ -172,7 +188,7 @@ def test_requests_during_updates_are_answered_once_each(second, loops):
                        for i in list(range(len(asked))) + ["last"]]
 
 
-def test_answers_that_were_not_read_come_later(second):
+def test_answers_that_were_not_read_come_later(second, mode):
     """More than the sockets and the monitor hold, in both directions."""
     vm, client = second
     number = 20000
@@ -190,8 +206,8 @@ def test_answers_that_were_not_read_come_later(second):
     else:
         # The buffers of TCP may hold all of it.
         assert client.sock.family == socket.AF_INET
-    vm.exec_()
-    vm.exec_()
+    vm.update(mode)
+    vm.update(mode)
     client.sock.setblocking(True)
     rest = threading.Thread(target=client.sock.sendall, args=(text[sent:],))
     rest.start()
@@ -209,7 +225,7 @@ def test_answers_that_were_not_read_come_later(second):
     assert len(schema) > 100
 
 
-def test_descriptors_that_were_sent_are_still_there(vms, loops):
+def test_descriptors_that_were_sent_are_still_there(vms, mode, loops):
     vm = vms("gap").start()
 
     def send_fd(text, target):
@@ -224,10 +240,10 @@ def test_descriptors_that_were_sent_are_still_there(vms, loops):
         added = send_fd('{"execute": "add-fd", "arguments": '
                         '{"fdset-id": 7, "opaque": "words"}}', given)
         assert added["return"]["fdset-id"] == 7
-        vm.exec_()
+        vm.update(mode)
         footprint = Footprint(vm)
         for _ in range(max(loops // 10, 3)):
-            vm.exec_()
+            vm.update(mode)
         Footprint(vm).check_against(footprint)
         sets = vm.qmp.cmd("query-fdsets")
         assert len(sets) == 1 and sets[0]["fdset-id"] == 7
@@ -240,7 +256,7 @@ def test_descriptors_that_were_sent_are_still_there(vms, loops):
         assert vm.path("given") not in procstat.fds(vm.pid).values()
 
 
-def test_half_a_line_of_the_human_monitor_goes_on(vms):
+def test_half_a_line_of_the_human_monitor_goes_on(vms, mode):
     vm = vms("gap")
     vm.extra = ["-monitor", "unix:%s,server=on,wait=off" % vm.path("hmp")]
     vm.start()
@@ -248,10 +264,12 @@ def test_half_a_line_of_the_human_monitor_goes_on(vms):
         assert b"type 'help'" in read_until(s, PROMPT)
         for _ in range(5):
             s.sendall(b"info sta")
-            vm.exec_()
+            vm.update(mode)
             s.sendall(b"tus\n")
             assert read_until(s, PROMPT) == \
                 b"VM status: running\r\n" + PROMPT
+        if mode == "graft":
+            return
         # The line that starts an update and waits for it.
         vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command())
         s.sendall(b"migrate file:%s\ninfo name\n" %
@@ -284,11 +302,11 @@ class Reader(threading.Thread):
             self.ended = str(e)
 
 
-def check_console(vm, reader, write, loops):
+def check_console(vm, mode, reader, write, loops):
     for i in range(max(loops // 4, 4)):
         seen = reader.lines.count
         write(b"before %d\n" % i)
-        vm.exec_()
+        vm.update(mode)
         write(b"after %d\n" % i)
         vm.wait_for("lines and echoes", lambda: (
             reader.lines.count > seen + 5 and
@@ -302,7 +320,7 @@ def check_console(vm, reader, write, loops):
 
 
 @pytest.mark.parametrize("kind", ("unix", "tcp", "client", "fd"))
-def test_console_client_gets_every_byte_once(vms, kind, cpu_load, loops):
+def test_console_client_gets_every_byte_once(vms, mode, kind, cpu_load, loops):
     vm = vms("serial", append="every=50000")
     listener = peer = None
     if kind == "unix":
@@ -334,7 +352,7 @@ def test_console_client_gets_every_byte_once(vms, kind, cpu_load, loops):
     try:
         reader = Reader(peer.recv)
         vm.wait_for("lines", lambda: reader.lines.count > 5)
-        check_console(vm, reader, peer.sendall, loops)
+        check_console(vm, mode, reader, peer.sendall, loops)
         if listener:
             listener.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -349,7 +367,7 @@ def pty_path(vm):
     return re.search(r"redirected to (/dev/pts/\d+)", vm.proc.log()).group(1)
 
 
-def test_pty_stays_the_same_with_its_user(vms, loops):
+def test_pty_stays_the_same_with_its_user(vms, mode, loops):
     vm = vms("serial", append="every=50000")
     vm.serial = lambda generation: "pty"
     vm.start()
@@ -358,7 +376,7 @@ def test_pty_stays_the_same_with_its_user(vms, loops):
     try:
         reader = Reader(lambda n: os.read(fd, n))
         vm.wait_for("lines", lambda: reader.lines.count > 5)
-        check_console(vm, reader, lambda text: os.write(fd, text), loops)
+        check_console(vm, mode, reader, lambda text: os.write(fd, text), loops)
         label = [c for c in vm.qmp.cmd("query-chardev")
                  if c["label"] == "serial0"]
         assert label[0]["filename"] == "pty:" + path
@@ -367,14 +385,14 @@ def test_pty_stays_the_same_with_its_user(vms, loops):
         os.close(fd)
 
 
-def test_file_is_kept_even_if_it_was_moved(vms):
+def test_file_is_kept_even_if_it_was_moved(vms, mode):
     vm = vms("serial", append="every=100000")
     vm.serial = lambda generation: "file:" + vm.path("console")
     vm.start()
     os.rename(vm.path("console"), vm.path("console.1"))
     for _ in range(5):
         seen = vm.body.lines
-        vm.exec_()
+        vm.update(mode)
         vm.wait_for("lines", lambda: vm.body.lines > seen + 5)
     vm.qmp.cmd("stop")
     assert not os.path.exists(vm.path("console"))
@@ -385,7 +403,7 @@ def test_file_is_kept_even_if_it_was_moved(vms):
     lines.check()
 
 
-def test_terminal_stays_raw_throughout(vms, loops):
+def test_terminal_stays_raw_throughout(vms, mode, loops):
     """Never a moment in which Ctrl-C would be a signal or text be echoed."""
     vm = vms("gap")
     vm.serial = lambda generation: "stdio"
@@ -405,7 +423,7 @@ def test_terminal_stays_raw_throughout(vms, loops):
         watcher = threading.Thread(target=watch)
         watcher.start()
         for _ in range(max(loops // 10, 3)):
-            vm.exec_()
+            vm.update(mode)
         stop.set()
         watcher.join()
         assert not bad
@@ -419,7 +437,7 @@ def test_terminal_stays_raw_throughout(vms, loops):
 
 # Connecting.
 
-def test_connecting_never_fails_during_updates(vms, loops):
+def test_connecting_never_fails_during_updates(vms, mode, loops):
     vm = vms("gap")
     vm.extra = ["-qmp", "unix:%s,server=on,wait=off" % vm.path("busy")]
     vm.start()
@@ -441,7 +459,7 @@ def test_connecting_never_fails_during_updates(vms, loops):
     try:
         inode = os.stat(vm.path("busy")).st_ino
         for _ in range(max(loops // 5, 5)):
-            vm.exec_()
+            vm.update(mode)
             before = seen["served"]
             vm.wait_for("a client", lambda: seen["served"] > before or
                         len(seen) > 1)
@@ -452,13 +470,13 @@ def test_connecting_never_fails_during_updates(vms, loops):
     assert set(seen) == {"served"}, seen
 
 
-def test_client_in_the_queue_is_served_by_a_later_image(second):
+def test_client_in_the_queue_is_served_by_a_later_image(second, mode):
     vm, client = second
     path = vm.qmp_path(vm.generation)
     with unix(path) as s:
         s.sendall(b'{"execute": "qmp_capabilities"}')
-        vm.exec_()
-        vm.exec_()
+        vm.update(mode)
+        vm.update(mode)
         vm.qmp.close()
         greeting, answer = read_until(s, b"\n", 2).splitlines()
         assert "QMP" in json.loads(greeting)
@@ -467,19 +485,19 @@ def test_client_in_the_queue_is_served_by_a_later_image(second):
         vm.running()
 
 
-def test_reconnecting_after_an_exec_works_as_ever(vms):
+def test_reconnecting_after_an_update_works_as_ever(vms, mode):
     vm = vms("gap").start()
     for _ in range(3):
-        vm.exec_()
+        vm.update(mode)
         vm.proc.connect(vm.qmp_path(vm.generation))
         assert vm.status()["running"] is True
     vm.quit()
     assert not os.path.exists(vm.qmp_path(0))
 
 
-def test_a_client_that_leaves_is_noticed_after_an_exec(second):
+def test_a_client_that_leaves_is_noticed_after_an_update(second, mode):
     vm, client = second
-    vm.exec_()
+    vm.update(mode)
     number = len(procstat.fds(vm.pid))
     client.close()
     vm.wait_for("the end of a connection",
@@ -557,6 +575,32 @@ def test_client_stays_with_an_image_that_falls_back(second):
             Footprint(vm).check_against(footprint)
         footprint = Footprint(vm)
     vm.exec_()
+    assert client.cmd("query-status")["running"] is True
+    vm.check_no_errors()
+
+
+@pytest.mark.parametrize("why", (
+    ["-smp", "2"], ["-qmp", "unix:/nonexistent/dir/x,server=on,wait=off"],
+    ["-debug", "handover=load:fail"], ["-debug", "handover=load:kill"]))
+def test_client_stays_with_an_image_that_is_not_replaced(second, why):
+    """A graft that fails before the new image has the connections, or after."""
+    vm, client = second
+    stopped = ["STOP", "RESUME"] if why[0] == "-debug" else []
+    footprint = Footprint(vm)
+    for i in range(5):
+        client.take_events()
+        client.send_raw("{'execute': 'query-")
+        vm.set_parameters(mode="cpr-graft", cpr_exec_command=(
+            vm.graft_command() + why))
+        vm.qmp.cmd("migrate")
+        assert vm.wait_migrate()["status"] == "failed"
+        client.send_raw("name', 'id': %d}" % i)
+        assert client.reply() == {"return": {"name": "test"}, "id": i}
+        assert client.take_events() == [
+            "MIGRATION setup", "MIGRATION active", "MIGRATION_PASS",
+            "MIGRATION failing"] + stopped + ["MIGRATION failed"]
+    Footprint(vm).check_against(footprint)
+    vm.graft()
     assert client.cmd("query-status")["running"] is True
     vm.check_no_errors()
 
@@ -653,13 +697,13 @@ def test_client_stays_if_exec_itself_fails(second):
     assert client.cmd("query-status")["running"] is True
 
 
-def test_nothing_leaks_in_many_execs(second, loops):
+def test_nothing_leaks_in_many_updates(second, mode, loops):
     vm, client = second
-    vm.exec_()
+    vm.update(mode)
     footprint = Footprint(vm)
     for _ in range(max(loops // 2, 5)):
         client.send_raw("{'execute': 'query-name'}{'execute'")
-        vm.exec_()
+        vm.update(mode)
         client.send_raw(": 'query-name'}")
         client.reply()
         client.reply()
