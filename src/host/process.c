@@ -245,11 +245,14 @@ bool process_reap(pid_t pid)
 	return waitpid(pid, NULL, WNOHANG | __WALL) != 0;
 }
 
-/* Whether a task of ours runs in the kernel only, as KVM's and io_uring's helpers do. */
+/*
+ * Whether a task of ours runs in the kernel only, as KVM's and io_uring's helpers do, or for good:
+ * a thread that was joined may be on its last way there.
+ */
 static bool is_kernels(const char *tid)
 {
-	/* The kernel's PF_IO_WORKER, PF_USER_WORKER and PF_KTHREAD. */
-	const unsigned long flags_of_kernels = 0x10 | 0x4000 | 0x200000;
+	/* The kernel's PF_EXITING, PF_IO_WORKER, PF_USER_WORKER and PF_KTHREAD. */
+	const unsigned long flags_of_kernels = 0x4 | 0x10 | 0x4000 | 0x200000;
 	char path[64], text[512] = "";
 	unsigned long flags = 0;
 	AUTO_CLOSE int fd = -1;

@@ -101,7 +101,7 @@ def test_an_update_begins_while_ram_is_being_mapped(vms, loops):
     vm = vms("gap", append=TOUCHED, mem="1G").start()
     digest = vm.static_hash()
     for i in range(min(loops, 20)):
-        vm.update(("exec", "transfer", "exec")[i % 3])
+        vm.update(("exec", "transfer", "exec", "graft")[i % 4])
     wait_prefault(vm)
     vm.running()
     assert vm.static_hash() == digest
