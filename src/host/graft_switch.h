@@ -22,7 +22,8 @@ int graft_switch_check(struct err *e);
  * graft_switch_out() ends this thread, after setting @c->left and waking who waits on it or, if
  * @verdict is not NULL, changing that from GRAFT_OPEN to GRAFT_NEW and waking who waits on
  * that; if it is not GRAFT_OPEN any more, this process ends. Returns in the thread that calls
- * graft_switch_in().
+ * graft_switch_in(). That one has another thread id: a mutex that looks at its owner's (robust,
+ * recursive or checking errors) must not be held meanwhile; a plain one may.
  */
 int graft_switch_prepare_out(struct graft_context *c, struct err *e);
 void graft_switch_out(struct graft_context *c, uint32_t *verdict);
