@@ -3,10 +3,12 @@
 
 import os
 import resource
+import subprocess
 
 import pytest
 
 import qmp
+import vm as vm_module
 from test_graft import (check_still_graftable, graft_that_fails,
                         images)  # noqa: F401
 from vm import Footprint
@@ -59,3 +61,27 @@ def test_image_that_crashes_dumps_no_memory_of_the_guest(
     vm.graft()
     assert resource.prlimit(vm.pid, resource.RLIMIT_CORE)[0] == \
         resource.RLIM_INFINITY
+
+
+def test_variable_that_somebody_has_set_is_refused():
+    """No address crashes a program that was started in the usual way."""
+    fixed = ["setarch", "-R", vm_module.BATON, "-version"]
+    environment = dict(os.environ)
+
+    def start(value):
+        environment["BATON_CPR_GRAFT"] = value
+        done = subprocess.run(fixed, env=environment, capture_output=True,
+                              check=False)
+        assert done.returncode == 1, (value, done)
+        assert b"there is no image to take over from" in done.stderr
+
+    # What that program has mapped, where addresses are not random.
+    listing = subprocess.run(["setarch", "-R", "cat", "/proc/self/maps"],
+                             capture_output=True, check=True).stdout
+    # The kernel's pages move a little with the sizes of the program.
+    spots = {int(line.split(b"-")[0], 16) + i * 4096
+             for line in listing.splitlines() for i in range(-4, 8)}
+    for value in ("", "0", "1", "4096", "junk", "-4096", "-1"):
+        start(value)
+    for spot in sorted(s for s in spots if s >= 0):
+        start(hex(spot))
