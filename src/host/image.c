@@ -27,7 +27,6 @@ enum {
 	MAX_PHDRS = 64,
 	MAX_NOTE_BYTES = 4096,
 	RANDOM_BYTES = 16,
-	MAX_AUXV = 64,
 	/* Newer than the headers of Debian 12. */
 	AUX_RSEQ_FEATURE_SIZE = 27,
 	AUX_RSEQ_ALIGN = 28,
@@ -325,7 +324,7 @@ static uint64_t phdr_address(const struct elf *f)
 struct stack {
 	uint64_t low;    /* nothing is put below               */
 	uint64_t top;    /* what is free ends here             */
-	uint64_t *words; /* vectors, gathered before they are put down; owned */
+	uint64_t *words; /* vectors, gathered at the other end of the stack first */
 	size_t nr_words, cap_words;
 	bool full;
 };
@@ -462,24 +461,28 @@ static int fill_stack(struct stack *s, const struct elf *f, uint64_t interp_base
 	return 0;
 }
 
+/*
+ * Allocates nothing: what the heap of the running program gets while a second one is being
+ * loaded would be taken for that one's.
+ */
 static int make_stack(const struct elf *f, uint64_t interp_base, char *const *argv,
 		      const char *variable, struct image *out, struct err *e)
 {
-	size_t words = count(argv) + count(environ) + 2 * MAX_AUXV + 8;
-	AUTO_FREE uint64_t *room = calloc(words, sizeof(*room));
-	struct stack s = { .words = room, .cap_words = words };
+	struct stack s = { .cap_words = MAX_STRINGS / sizeof(uint64_t) };
 	uint8_t *p;
+	int r;
 
-	if (!room)
-		return err_set(e, ENOMEM, "no memory for the stack of '%s'", f->name);
 	p = mmap(NULL, PAGE + STACK_BYTES, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	/* The first page stays out of reach: a stack that is too deep ends there. */
 	if (p == MAP_FAILED || mprotect(p + PAGE, STACK_BYTES, PROT_READ | PROT_WRITE))
 		return err_set_errno(e, "no memory for the stack of '%s'", f->name);
+	s.words = (uint64_t *)(p + PAGE);
 	s.top = (uintptr_t)p + PAGE + STACK_BYTES;
 	s.low = s.top - MAX_STRINGS;
-	return fill_stack(&s, f, interp_base, argv, variable, out, e);
+	r = fill_stack(&s, f, interp_base, argv, variable, out, e);
+	madvise(s.words, MAX_STRINGS, MADV_DONTNEED);
+	return r;
 }
 
 int image_load(int fd, char *const *argv, const char *variable, struct image *out, struct err *e)
