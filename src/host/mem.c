@@ -277,12 +277,37 @@ int mem_populate(void *p, uint64_t size, struct err *e)
  * For reading: the kernel then maps 16 pages that are there with one fault, as writable as
  * the mapping is. For writing it takes them one by one, four times as long.
  */
-int mem_map_present(void *p, uint64_t size, struct err *e)
+static int map_range(uint8_t *p, uint64_t size, struct err *e)
 {
 	if (madvise(p, size, MADV_POPULATE_READ))
 		return err_set_errno(e, "cannot map %llu bytes of memory in advance",
 				     (unsigned long long)size);
 	return 0;
+}
+
+int mem_map_present(int fd, void *p, uint64_t size, struct err *e)
+{
+	unsigned char in_memory[512];
+	uint8_t *at = p, *end = at + size;
+	int r = 0;
+
+	/* Huge pages are always in memory, and of them mincore() tells what is mapped. */
+	if (mem_page_size(fd) > SMALL_PAGE)
+		return map_range(p, size, e);
+	while (at < end && !r) {
+		size_t n = MIN((size_t)(end - at) / SMALL_PAGE, sizeof(in_memory));
+
+		if (mincore(at, n * SMALL_PAGE, in_memory))
+			return err_set_errno(e, "cannot find out what of the RAM is in memory");
+		for (size_t i = 0, run; i < n && !r; i += run) {
+			for (run = 1; i + run < n && !((in_memory[i] ^ in_memory[i + run]) & 1);)
+				run++;
+			if (in_memory[i] & 1)
+				r = map_range(at + i * SMALL_PAGE, run * SMALL_PAGE, e);
+		}
+		at += n * SMALL_PAGE;
+	}
+	return r;
 }
 
 int mem_discard(void *p, uint64_t size, struct err *e)

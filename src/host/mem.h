@@ -64,11 +64,12 @@ int mem_map_ram(const struct mem_mapping *how, void **out, struct err *e);
 /* Gives every page its memory now. -ENOMEM, -EFAULT: what a touch by the guest would have met. */
 int mem_populate(void *p, uint64_t size, struct err *e);
 /*
- * Maps into this process what of [@p, @p + @size) its file already has; what it has not, it
- * gets, so this is for data (mem_next_data()). Pages that may be written need no fault to
+ * Maps into this process what of [@p, @p + @size), a mapping of @fd, is in the host's memory:
+ * nothing is read from a disk or from swap for it. Of huge pages those that are not there are
+ * made, so there this is for data (mem_next_data()). Pages that may be written need no fault to
  * be written then, and are not dirtied now.
  */
-int mem_map_present(void *p, uint64_t size, struct err *e);
+int mem_map_present(int fd, void *p, uint64_t size, struct err *e);
 /* Gives the memory back, contents lost, also in the file. Fails where that cannot be done. */
 int mem_discard(void *p, uint64_t size, struct err *e);
 

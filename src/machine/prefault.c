@@ -61,7 +61,7 @@ static bool map_piece(struct prefault *p, const struct mem_range *r, uint64_t of
 {
 	struct err ignored;
 
-	if (mem_map_present(r->block->host + r->offset + offset, size, &ignored))
+	if (mem_map_present(r->block->fd, r->block->host + r->offset + offset, size, &ignored))
 		return false;
 	p->bytes += size;
 	if (p->pieces_go_to_kvm)

@@ -8,8 +8,9 @@
  *
  * After an update guest RAM is mapped in a process that has never touched it, so each page's
  * first use by the guest is a fault. A thread goes through the RAM before, in pieces of
- * a few MiB, and has the kernel map what is there. Only what was ever written is looked at:
- * sparse memory stays sparse. Where KVM can, a piece then goes into the tables by which the
+ * a few MiB, and has the kernel map what is there. Only what was ever written is looked at, and
+ * of that only what is in memory: sparse memory stays sparse, and what is on a disk or swapped
+ * out stays there. Where KVM can, a piece then goes into the tables by which the
  * processor translates the guest's addresses, too, as long as no vCPU runs.
  *
  * Nothing depends on it: what it does not come to, or what fails, is mapped on first use.

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,6 +185,53 @@ static void private_memory_is_left_alone(void **state)
 	assert_int_equal(mapped(f, 0, RAM_BYTES), 0);
 }
 
+/* Pages of it that the host has in memory. */
+static size_t in_memory(const void *p)
+{
+	static unsigned char vec[DATA_BYTES / PAGE];
+	size_t n = 0;
+
+	assert_int_equal(mincore((void *)(uintptr_t)p, DATA_BYTES, vec), 0);
+	for (size_t i = 0; i < sizeof(vec); i++)
+		n += vec[i] & 1;
+	return n;
+}
+
+static void what_is_on_a_disk_only_is_not_read(void **state)
+{
+	struct fixture *f = *state;
+	struct ram_config cfg = {
+		.name = "file",
+		.size = DATA_BYTES,
+		.backend = RAM_BACKEND_FILE,
+		.path = "prefault-test.ram",
+		.share = true,
+	};
+	AUTO_FREE uint8_t *data = calloc(1, DATA_BYTES);
+	struct ram_block *b;
+	struct err e;
+
+	assert_non_null(data);
+	assert_int_equal(ram_block_create(&b, &cfg, -1, &e), 0);
+	unlink(cfg.path);
+	memmap_fini(&f->mem);
+	memmap_init(&f->mem, b);
+	assert_int_equal(pwrite(b->fd, data, DATA_BYTES, 0), DATA_BYTES);
+	assert_int_equal(fsync(b->fd), 0);
+	assert_int_equal(posix_fadvise(b->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	if (in_memory(b->host)) {
+		print_message("SKIPPED: THIS FILE SYSTEM IS IN MEMORY\n");
+		skip();
+	}
+	assert_int_equal(pread(b->fd, data, PAGE, 0), PAGE);
+	assert_int_not_equal(in_memory(b->host), 0);
+	start(f);
+	loop_run(f->loop);
+	assert_true(mapped(f, 0, DATA_BYTES) >= 1);
+	assert_true(mapped(f, 0, DATA_BYTES) < DATA_BYTES / PAGE / 2);
+	assert_true(in_memory(b->host) < DATA_BYTES / PAGE / 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -193,6 +241,7 @@ int main(void)
 		TEST(a_thread_that_is_held_maps_nothing_until_it_goes_on),
 		TEST(a_thread_ends_wherever_it_is),
 		TEST(private_memory_is_left_alone),
+		TEST(what_is_on_a_disk_only_is_not_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
