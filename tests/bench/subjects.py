@@ -89,7 +89,7 @@ def _ask(command, machine, names):
                 process.kill()
                 text = process.stderr.read().decode(errors="replace")
                 raise LookupError("%s does not answer: %s %s" % (
-                    command[0], e, text.strip())) from e
+                    program_of(command), e, text.strip())) from e
             finally:
                 process.kill()
 
@@ -125,12 +125,20 @@ def root_command(root):
             "-L", os.path.join(root, "usr/share/seabios")]
 
 
+def program_of(command):
+    """The program itself, which a dynamic loader may stand before."""
+    return next((c for c in command
+                 if os.path.basename(c).startswith("qemu")), command[0])
+
+
 def _qemu_commands():
-    """Commands of all QEMUs there are, the ones a user named first."""
+    """Commands of all QEMUs there are, or of those that a user named."""
     if os.environ.get("QEMU_ROOT"):
         yield root_command(os.environ["QEMU_ROOT"])
     if os.environ.get("QEMU"):
         yield [os.environ["QEMU"]]
+    if os.environ.get("QEMU_ROOT") or os.environ.get("QEMU"):
+        return
     for mark in sorted(glob.glob(os.path.join(FETCHED, "*", ".complete"))):
         yield root_command(os.path.dirname(mark))
     path = shutil.which("qemu-system-x86_64")
@@ -146,26 +154,22 @@ def _version_key(version):
 def qemus():
     """(command, version, modes, note) of QEMU to measure, or (None, ..., why).
 
-    The newest QEMU that knows transfer is taken; what the user named (QEMU_ROOT,
-    QEMU) goes before all others.
+    The newest QEMU that knows transfer is taken, of those the user named
+    (QEMU_ROOT, QEMU) if there are such.
     """
     found, notes = [], []
     names = _mode_names(("transfer", "exec", "reboot"))
     for command in _qemu_commands():
-        program = next(c for c in command if "qemu" in os.path.basename(c))
         try:
             version, modes = _ask(command, ["-machine", "none"], names)
-        except LookupError as e:
+        except (LookupError, OSError) as e:
             notes.append(str(e))
             continue
         if modes["transfer"] is not None:
-            notes.append("%s is QEMU %s without cpr-transfer" % (program,
-                                                                 version))
+            notes.append("%s is QEMU %s without cpr-transfer" % (
+                program_of(command), version))
             continue
-        named = bool(os.environ.get("QEMU_ROOT") or os.environ.get("QEMU"))
         found.append((command, version, modes))
-        if named:
-            break
     if not found:
         return None, None, None, "; ".join(notes) or "no QEMU is installed"
     best = max(found, key=lambda f: _version_key(f[1]))

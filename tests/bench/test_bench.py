@@ -179,6 +179,30 @@ def test_document_has_a_place_for_every_table():
         assert "<!-- /%s -->" % name in document, name
 
 
+def test_program_that_always_fails_ends_its_lane_only(monkeypatch, capsys):
+    import drive
+    import lanes
+
+    class Subject:
+        name = "qemu-x"
+        version = "0"
+
+    class Good(lanes.Lane):
+        def block(self, count, crawls):
+            self.samples += [{"pause": 1.0}] * count
+
+    def refuse(*args, **kwargs):
+        raise drive.UpdateFailed("it would not")
+
+    monkeypatch.setattr(drive, "Running", refuse)
+    bad = lanes.Lane(Subject(), "exec", "1G")
+    good = Good(Subject(), "transfer", "1G")
+    lanes.run([bad, good], 10, 5, 0)
+    assert len(good.samples) == 10 and not bad.samples
+    assert set(bad.failures) == {"it would not"} and len(bad.failures) < 10
+    assert "qemu-x exec 1G: FAILED, it would not" in capsys.readouterr().err
+
+
 def test_crawl_of_the_guest_times_every_stretch(vms):
     """Every stretch of it is timed, in both rounds."""
     import drive
