@@ -5,6 +5,7 @@ A sample is a dictionary; times are in ms:
 
 pause     longest gap in the guest's TSC between command and acknowledgement
 lost      all gaps in that time together
+noise     longest gap in a moment before the command: what the host does
 host      the pause as the program reports it (QEMU: whole ms only)
 phases    parts of it as reported, in us
 command   from `migrate` to both: reported completed, and running again
@@ -236,7 +237,9 @@ def update(vm, mode, seen_by_guest=True):
     sample = {}
     try:
         if seen_by_guest:
+            seen = vm.body.gaps
             settle(vm)
+            sample["noise"] = ms(_longest_gap(vm, seen))
             seen, lost = vm.body.gaps, vm.body.gap_sum
         if mode == "transfer":
             _transfer(vm, sample)

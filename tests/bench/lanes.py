@@ -78,7 +78,7 @@ class Lane:
                "mode": self.mode, "ram": self.ram,
                "failures": self.failures, "samples": self.samples,
                "crawls": self.crawls, "summary": {}}
-        for key in ("pause", "lost", "host", "command", "whole"):
+        for key in ("pause", "noise", "lost", "host", "command", "whole"):
             s = stats.summary([x.get(key) for x in self.samples])
             if s:
                 out["summary"][key] = s
@@ -133,6 +133,7 @@ def print_lane(result):
     """A few lines for a person."""
     head = "%s %s, %s" % (result["subject"], result["mode"], result["ram"])
     names = (("pause", "pause seen by the guest"),
+             ("noise", "  longest gap without an update"),
              ("phase-stop", "  of it to stop the vCPU"),
              ("host", "pause as reported"),
              ("command", "command to acknowledged"),

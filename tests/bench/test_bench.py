@@ -155,13 +155,13 @@ def test_render_fills_its_marks_and_nothing_else():
                         "kernel": "6", "virtualization": "svm", "time": "T",
                         "load_average": 0.0},
                "skipped": ["a: b"],
-               "lanes": [lane("baton", "graft", "1G", pause=0.1,
+               "lanes": [lane("baton", "graft", "1G", pause=0.1, noise=0.01,
                               phase_stop=0.06, first_read=1.0)]}
     text = "# A\n<!-- pause -->\nold\n<!-- /pause -->\nwords\n" \
         "<!-- fleet -->\n<!-- /fleet -->\n<!-- other -->\nx\n<!-- /other -->\n"
     filled = render.fill(text, results)
     assert "old" not in filled and "words\n" in filled
-    assert "| baton graft | 1G | 0.1 / 0.1 / 0.1 | 0.06 |" in filled
+    assert "| baton graft | 1G | 0.1 / 0.1 / 0.1 | 0.01 | 0.06 |" in filled
     assert "<!-- fleet -->\nNot measured.\n<!-- /fleet -->" in filled
     assert "<!-- other -->\nx\n<!-- /other -->" in filled
     assert render.fill(filled, results) == filled
