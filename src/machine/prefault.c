@@ -14,8 +14,8 @@
 #include "machine/prefault.h"
 
 enum {
-	PIECE = 2 << 20,     /* bytes between two looks at the orders      */
-	BACKGROUND_NICE = 10 /* a tenth of the right of a thread that runs the guest */
+	PIECE = 2 << 20, /* bytes between two looks at the orders      */
+	NICE = 10        /* a tenth of the right to a processor that a thread with the guest has */
 };
 
 struct prefault {
@@ -23,7 +23,6 @@ struct prefault {
 	pthread_t thread;
 	struct loop_work done_work;
 	uint64_t bytes;        /* mapped; the thread's                        */
-	bool in_background;    /* the thread's: it gives way */
 	bool pieces_go_to_kvm; /* the thread's                               */
 
 	pthread_mutex_t lock; /* guards what follows                         */
@@ -31,11 +30,11 @@ struct prefault {
 	bool working; /* a piece is being mapped                     */
 	bool held;
 	bool end;
-	bool background;
+	bool may_use_vcpu;
 };
 
 /* Waits while it is held. False: it is to end. */
-static bool begin_piece(struct prefault *p, bool *background)
+static bool begin_piece(struct prefault *p)
 {
 	bool go;
 
@@ -43,7 +42,7 @@ static bool begin_piece(struct prefault *p, bool *background)
 	while (p->held && !p->end)
 		pthread_cond_wait(&p->order, &p->lock);
 	go = p->working = !p->end;
-	*background = p->background;
+	p->pieces_go_to_kvm &= p->may_use_vcpu;
 	pthread_mutex_unlock(&p->lock);
 	return go;
 }
@@ -73,18 +72,13 @@ static bool map_piece(struct prefault *p, const struct mem_range *r, uint64_t of
 /* What @r has of [@offset, @end). */
 static bool map_data(struct prefault *p, const struct mem_range *r, uint64_t offset, uint64_t end)
 {
-	bool background, ok = true;
+	bool ok = true;
 
 	for (uint64_t n; offset < end && ok; offset += n) {
 		/* To the next multiple, so that no piece has a part of a huge page. */
 		n = MIN(end - offset, PIECE - offset % PIECE);
-		if (!begin_piece(p, &background))
+		if (!begin_piece(p))
 			return false;
-		if (background && !p->in_background) {
-			process_be_nice(BACKGROUND_NICE);
-			p->pieces_go_to_kvm = false;
-			p->in_background = true;
-		}
 		ok = map_piece(p, r, offset, n);
 		end_piece(p);
 	}
@@ -114,6 +108,7 @@ static void *prefault_main(void *arg)
 	const struct memmap *m = p->cfg.mem;
 	uint64_t start = clock_boottime_ns();
 
+	process_be_nice(NICE);
 	for (unsigned int i = 0; i < m->nr_ranges; i++)
 		if (!map_range(p, &m->ranges[i]))
 			break;
@@ -139,8 +134,7 @@ int prefault_start(struct prefault **out, const struct prefault_config *cfg, str
 	if (!p)
 		return err_set(e, ENOMEM, "no memory to map guest RAM in advance");
 	p->cfg = *cfg;
-	p->background = cfg->background;
-	p->pieces_go_to_kvm = cfg->vcpu_fd >= 0;
+	p->pieces_go_to_kvm = p->may_use_vcpu = cfg->vcpu_fd >= 0;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->order, NULL);
 	pthread_cond_init(&p->rest, NULL);
@@ -163,7 +157,7 @@ void prefault_hold(struct prefault *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->held = true;
-	p->background = true;
+	p->may_use_vcpu = false;
 	while (p->working)
 		pthread_cond_wait(&p->rest, &p->lock);
 	pthread_mutex_unlock(&p->lock);

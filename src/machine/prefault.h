@@ -28,19 +28,21 @@ struct prefault;
 struct prefault_config {
 	const struct memmap *mem; /* not owned; must outlive the thread     */
 	struct loop *loop;
-	int vcpu_fd;     /* one that is not run while the thread is not held; -1: none */
-	bool background; /* the guest runs: with less right to the processor  */
+	int vcpu_fd; /* one that is not run while the thread is not held; -1: none */
 	/* Called on the loop's thread when all is done; may end it. NULL: nobody cares. */
 	void (*done)(void *opaque);
 	void *opaque;
 };
 
-/* Starts the thread. The caller owns the result. */
+/*
+ * Starts the thread, which has less right to a processor than others: a guest runs, here or in
+ * the old process. The caller owns the result.
+ */
 int prefault_start(struct prefault **out, const struct prefault_config *cfg, struct err *e);
 /*
  * Holds the thread; returns when it rests, after the piece it is at, a fraction of a
- * millisecond. What it still has to do when it goes on, it does in the background and without
- * a vCPU. No matter if it has ended.
+ * millisecond. What it still has to do when it goes on, it does without a vCPU. No matter if
+ * it has ended.
  */
 void prefault_hold(struct prefault *p);
 void prefault_continue(struct prefault *p);

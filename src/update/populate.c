@@ -55,15 +55,13 @@ static void on_limit(void *opaque)
 	be_ready(p);
 }
 
-static bool begin(struct migration *m, bool background)
+static bool begin(struct migration *m, bool behind)
 {
 	const struct prefault_config cfg = {
 		.mem = &m->vm->mem,
 		.loop = m->vm->loop,
-		.vcpu_fd = background || !kvm_can_pre_fault(m->vm->vm_fd)
-				   ? -1
-				   : vcpu_fd(m->vm->vcpus[0]),
-		.background = background,
+		.vcpu_fd =
+			behind || !kvm_can_pre_fault(m->vm->vm_fd) ? -1 : vcpu_fd(m->vm->vcpus[0]),
 		.done = on_done,
 		.opaque = m,
 	};
