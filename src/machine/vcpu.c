@@ -234,7 +234,8 @@ static void *vcpu_main(void *arg)
 			pthread_cond_wait(&v->order, &v->lock);
 		if (v->end)
 			break;
-		if (v->fn) {
+		/* What is asked of a vCPU that was let go already waits until it is out again. */
+		if (v->fn && v->parked) {
 			pthread_mutex_unlock(&v->lock);
 			int r = v->fn(v, v->fn_arg, &v->fn_err);
 			pthread_mutex_lock(&v->lock);

@@ -85,3 +85,26 @@ def test_variable_that_somebody_has_set_is_refused():
         start(value)
     for spot in sorted(s for s in spots if s >= 0):
         start(hex(spot))
+
+
+def test_vcpu_that_has_not_come_to_run_yet_is_stopped_again(
+        vms, cpu_load):
+    """Its thread is let go, and asked to wait for the verdict, at once."""
+    vm = vms("gap", append="pattern=32M").start()
+    vm.set_parameters(mode="cpr-graft", downtime_limit=2000,
+                      cpr_exec_command=vm.graft_command(extra=[
+                          "-debug", "handover=load:fail"]))
+    for task in os.listdir("/proc/%d/task" % vm.pid):
+        with open("/proc/%d/task/%s/comm" % (vm.pid, task),
+                  encoding="ascii") as f:
+            if f.read().startswith("CPU "):
+                # It runs when nobody else wants to.
+                os.sched_setscheduler(int(task), os.SCHED_IDLE,
+                                      os.sched_param(0))
+    for _ in range(5):
+        vm.qmp.cmd("stop")
+        vm.qmp.cmd("cont")
+        vm.qmp.cmd("migrate")
+        assert vm.wait_migrate()["status"] == "failed"
+    vm.running(20)
+    vm.check_no_errors()
