@@ -13,7 +13,7 @@ enum {
 	GW_PAGE_WORDS = 512,
 	GW_PAGES = 64 * 256,
 	GW_DIRTY_PAGES = 16,
-	GW_PASSES = 4,
+	GW_PASSES = 256, /* a vCPU may be off its processor for seconds, in the middle of a page */
 	GW_CLOCK_TSC = 100,
 };
 
