@@ -39,7 +39,16 @@ const char *migration_status_name(enum migration_status s)
 
 static void continue_later(void *opaque)
 {
-	handover_continue(opaque);
+	struct migration *m = opaque;
+	struct err e;
+
+	/* The next image would keep a guest that has ended, and never end itself. */
+	if (m->vm->quit) {
+		err_set(&e, ECANCELED, "the guest was shut down, and this process ends");
+		handover_abort(m, &e);
+		return;
+	}
+	handover_continue(m);
 }
 
 int migration_create(struct migration **out, struct vm *vm, bool autostart, char *const *argv,

@@ -3,7 +3,9 @@
 
 import os
 import resource
+import socket
 import subprocess
+import time
 
 import pytest
 
@@ -108,3 +110,29 @@ def test_vcpu_that_has_not_come_to_run_yet_is_stopped_again(
         assert vm.wait_migrate()["status"] == "failed"
     vm.running(20)
     vm.check_no_errors()
+
+
+@pytest.mark.parametrize("mode", ("exec", "graft"))
+def test_guest_that_powers_off_as_an_update_begins_ends_its_process(
+        vms, mode):
+    """Whatever comes first, the process does not stay with a dead guest."""
+    for i in range(40):
+        where = []
+        vm = vms("serial", serial=lambda generation: "unix:%s,server=on,"
+                 "wait=off" % where[0])
+        where.append(vm.path("console"))
+        vm.start()
+        command = vm.graft_command() if mode == "graft" else \
+            vm.exec_command()
+        vm.set_parameters(mode="cpr-" + mode, cpr_exec_command=command)
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(where[0])
+            console.sendall(b"!p\n")
+            time.sleep(i % 12 * 0.00025)
+            try:
+                vm.qmp.cmd("migrate", **(
+                    {"uri": "file:" + vm.path("vm.state")}
+                    if mode == "exec" else {}))
+            except (qmp.QmpClosed, OSError):
+                pass
+            assert vm.proc.wait() == 0, vm.proc.log()
