@@ -359,8 +359,15 @@ static int start_grafted(struct program *p, struct err *e)
 	r = migration_incoming_graft(p->migration, e);
 	p->graft = NULL;
 	p->cpr.nr_fds = 0;
-	/* The kernel watches signals for the process that asks: not for the child of before. */
-	return r ? r : watch_signals(p, e);
+	if (r)
+		return r;
+	/*
+	 * The kernel watches signals for the process that asks: not for the child of before. And the
+	 * guest runs here by now: it does not end for lack of a watch.
+	 */
+	if (watch_signals(p, e))
+		log_error("%s: signals will not end this process, quit will", e->msg);
+	return 0;
 }
 
 /* Cold start, or the wait for a guest to take over. */
