@@ -27,3 +27,13 @@ uint64_t clock_tsc(void)
 {
 	return __rdtsc();
 }
+
+void clock_sleep_ns(uint64_t ns)
+{
+	const struct timespec ts = {
+		.tv_sec = (time_t)(ns / 1000000000),
+		.tv_nsec = (long)(ns % 1000000000),
+	};
+
+	nanosleep(&ts, NULL);
+}

@@ -12,4 +12,7 @@ uint64_t clock_realtime_ns(void);
 /* The processor's time-stamp counter. */
 uint64_t clock_tsc(void);
 
+/* Lets the calling thread sleep for that long, or a little longer. */
+void clock_sleep_ns(uint64_t ns);
+
 #endif

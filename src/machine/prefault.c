@@ -15,7 +15,12 @@
 
 enum {
 	PIECE = 2 << 20, /* bytes between two looks at the orders      */
-	NICE = 10        /* a tenth of the right to a processor that a thread with the guest has */
+	/*
+	 * A thread that never sleeps may stay on the guest's processor until the next tick,
+	 * some ms; one that wakes up is put where there is room.
+	 */
+	REST_NS = 50000,
+	NICE = 10, /* a tenth of the right to a processor that a thread with the guest has */
 };
 
 struct prefault {
@@ -81,6 +86,7 @@ static bool map_data(struct prefault *p, const struct mem_range *r, uint64_t off
 			return false;
 		ok = map_piece(p, r, offset, n);
 		end_piece(p);
+		clock_sleep_ns(REST_NS);
 	}
 	return ok;
 }
