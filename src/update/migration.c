@@ -449,12 +449,14 @@ char *machine_config_text(const struct migration *m)
 }
 
 /* Both machines must have the same blocks of RAM; main RAM comes first. */
-static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
+static int check_blocks(const struct migration *m, json_t *theirs, struct err *e)
 {
+	const struct vm *vm = m->vm;
 	const struct ram_block *b = NULL;
 	json_int_t size, offset;
 	size_t n = 0;
 	char *name;
+	int share;
 
 	while ((b = memmap_next_block(&vm->mem, b))) {
 		json_t *block = json_array_get(theirs, n++);
@@ -463,8 +465,9 @@ static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
 			return err_set(e, EINVAL, "this machine has RAM '%s', the old one has not",
 				       b->name);
 		offset = 0;
-		if (json_unpack(block, "{s:s, s:I, s?I}", "name", &name, "size", &size, "offset",
-				&offset))
+		share = b->share;
+		if (json_unpack(block, "{s:s, s:I, s?I, s?b}", "name", &name, "size", &size,
+				"offset", &offset, "share", &share))
 			return err_set(e, EPROTO, "the old side's list of RAM is incomplete");
 		if (strcmp(name, b->name) || (uint64_t)size != b->size)
 			return err_set(
@@ -478,6 +481,13 @@ static int check_blocks(const struct vm *vm, json_t *theirs, struct err *e)
 				"one's at %llu: use offset=%lld",
 				name, (long long)offset, (unsigned long long)b->options.offset,
 				(long long)offset);
+		/* In a graft the mapping stays what it is, whatever the new image believes. */
+		if (m->mode == MODE_CPR_GRAFT && !share != !b->share)
+			return err_set(
+				e, EINVAL,
+				"the old machine's RAM '%s' is mapped with share=%s, which a "
+				"graft does not change: use share=%s",
+				name, share ? "on" : "off", share ? "on" : "off");
 	}
 	if (n < json_array_size(theirs))
 		return err_set(e, EINVAL, "the old machine has RAM '%s', this one has not",
@@ -504,7 +514,7 @@ static int check_config(const struct migration *m, json_t *j, struct err *e)
 	if (vcpus < 0 || (unsigned int)vcpus != vm->nr_vcpus)
 		return err_set(e, EINVAL, "the old machine has %d vCPUs, this one %u: use -smp %d",
 			       vcpus, vm->nr_vcpus, vcpus);
-	r = check_blocks(vm, blocks, e);
+	r = check_blocks(m, blocks, e);
 	if (r)
 		return r;
 	return sections_check(&m->snap, sections, json_object_get(j, "versions"), e);

@@ -182,6 +182,8 @@ REFUSALS = {
         a.replace("size=256M", "size=128M")
         for a in replaced(c, "256M", "128M")], "no RAM block 'ram0'"),
     "other number of vCPUs": (lambda vm, c: c + ["-smp", "2"], "use -smp 1"),
+    "memory that is not shared": (lambda vm, c: [
+        a.replace("share=on", "share=off") for a in c], "use share=on"),
     "device missing": (lambda vm, c: replaced(c, "null", "none"), "serial"),
     "no kernel": (lambda vm, c: c + ["-kernel", "/nonexistent/kernel"],
                   "/nonexistent/kernel"),
