@@ -306,7 +306,7 @@ def host():
     if os.path.exists(huge):
         with open(huge, encoding="ascii") as f:
             thp = f.read().strip()
-    return {"kernel": uname.release, "cpu": cpu.get("model name"),
+    return {"kernel": uname.release.split("-")[0], "cpu": cpu.get("model name"),
             "cores": os.cpu_count(), "tsc_mhz": tsc.hz() / 1e6,
             "virtualization": virt[0] if virt else
             "none: a KVM that works without", "shmem_thp": thp,
