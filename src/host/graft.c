@@ -24,6 +24,7 @@
 #include "host/graft_switch.h"
 #include "host/image.h"
 #include "host/maps.h"
+#include "host/raw_call.h"
 
 #define GRAFT_MAGIC UINT64_C(0x7466617267746142) /* "Batgraft" */
 #define PAGE        UINT64_C(4096)
@@ -31,6 +32,8 @@
 enum {
 	/* How soon the end of a child is noticed that says nothing. */
 	CHILD_POLL_NS = 1000000,
+	/* A thread that arrives wakes nobody; sleeping lets it run, whatever our priority is. */
+	ARRIVAL_POLL_NS = 100000,
 	STATE_ROOM = 64 << 10,
 	MAX_RANGES = 8192,
 	MAX_FDS = 4096,
@@ -302,24 +305,6 @@ static int create_contract(struct graft **out, const struct graft_config *c, str
 	return r;
 }
 
-/*
- * Until its own C library has started, the child runs with our thread-local storage, and
- * must not touch it.
- */
-#define IN_CHILD __attribute__((no_stack_protector, no_sanitize("thread", "address", "undefined")))
-
-IN_CHILD static long raw_call(long nr, long a, long b, long c, long d)
-{
-	register long r10 __asm__("r10") = d;
-	long r;
-
-	__asm__ volatile("syscall"
-			 : "=a"(r)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
-			 : "rcx", "r11", "memory");
-	return r;
-}
-
 /* A crash ends the child without a core dump, which would be one of the guest's process. */
 IN_CHILD static void on_crash(int sig)
 {
@@ -399,12 +384,11 @@ static int find_added(struct record *rec, struct err *e)
 }
 
 /* Takes away what an attempt has left; the contract goes with it. */
-static void clean_up(struct record *rec, const struct graft *g, int program)
+static void clean_up(struct record *rec, int program)
 {
 	struct err e;
 	int r = rec->added_known ? 0 : find_added(rec, &e);
 
-	(void)g;
 	if (r)
 		log_error("the new image's memory and descriptors stay: %s", e.msg);
 	for (size_t i = 0; !r && i < rec->added_fds.nr; i++)
@@ -446,7 +430,7 @@ int graft_start(struct graft **out, const struct graft_config *c, struct err *e)
 	if (!r)
 		r = start_child(g, c, e);
 	if (r) {
-		clean_up(rec, g, take_fd(&program));
+		clean_up(rec, take_fd(&program));
 		return err_prefix(e, "the new image cannot be loaded");
 	}
 	take_fd(&program);
@@ -586,7 +570,7 @@ void graft_roll_back(struct graft *g)
 		while (waitpid(g->child, NULL, __WALL) < 0 && errno == EINTR)
 			;
 	}
-	clean_up(rec, g, g->program);
+	clean_up(rec, g->program);
 }
 
 void graft_wait_verdict(struct graft *g, unsigned int index)
@@ -778,7 +762,7 @@ void graft_finish(struct graft *g)
 	/* Nobody may be in the old image when it goes. */
 	for (unsigned int i = 0; i < g->nr_contexts; i++)
 		while (!load(&context(g, i)->arrived))
-			sched_yield();
+			futex_wait(&context(g, i)->arrived, 0, ARRIVAL_POLL_NS);
 	while (waitpid(g->child, NULL, __WALL) < 0 && errno == EINTR)
 		;
 	for (size_t i = 0; i < g->leftover_fds.len / sizeof(int); i++)

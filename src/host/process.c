@@ -20,6 +20,7 @@
 #include "base/util.h"
 #include "host/clock.h"
 #include "host/process.h"
+#include "host/raw_call.h"
 
 /* Signals we block or ignore are no business of the next program. */
 static void clean_signals(bool clean, sigset_t *old)
@@ -148,23 +149,6 @@ int process_dup_fd(int fd, struct err *e)
 	return d < 0 ? err_set_errno(e, "cannot duplicate descriptor %d", fd) : d;
 }
 
-/*
- * The child shares our memory, thread-local storage included: it must not touch
- * errno, so it calls the kernel directly, and it uses nothing of the C library, nor of
- * a sanitizer's.
- */
-__attribute__((no_sanitize("thread", "address", "undefined"))) static long raw_call(long nr, long a,
-										    long b, long c)
-{
-	long r;
-
-	__asm__ volatile("syscall"
-			 : "=a"(r)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c)
-			 : "rcx", "r11", "memory");
-	return r;
-}
-
 enum {
 	HOLDER_STACK_BYTES = 32 << 10,
 	HOLDER_POLL_NS = 2000000,
@@ -181,23 +165,23 @@ struct holder {
 	bool ready; /* atomic: the descriptors are closed */
 };
 
-__attribute__((no_sanitize("thread", "address", "undefined"))) static int hold(void *arg)
+IN_CHILD static int hold(void *arg)
 {
 	struct holder *h = arg;
 	const struct timespec pause = { .tv_nsec = HOLDER_POLL_NS };
 
 	/* Whoever waits for one of our sockets to close shall not wait for the child. */
 	if (h->fd > 0)
-		raw_call(SYS_close_range, 0, h->fd - 1, 0);
-	raw_call(SYS_close_range, (long)h->fd + 1, ~0u, 0);
+		raw_call(SYS_close_range, 0, h->fd - 1, 0, 0);
+	raw_call(SYS_close_range, (long)h->fd + 1, ~0u, 0, 0);
 	__atomic_store_n(&h->ready, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < HOLDER_POLLS; i++) {
 		if (__atomic_load_n(h->word, __ATOMIC_ACQUIRE) == h->end ||
-		    raw_call(SYS_getppid, 0, 0, 0) != h->parent)
+		    raw_call(SYS_getppid, 0, 0, 0, 0) != h->parent)
 			break;
-		raw_call(SYS_nanosleep, (long)&pause, 0, 0);
+		raw_call(SYS_nanosleep, (long)&pause, 0, 0, 0);
 	}
-	raw_call(SYS_exit_group, 0, 0, 0);
+	raw_call(SYS_exit_group, 0, 0, 0, 0);
 	return 0;
 }
 
