@@ -68,12 +68,11 @@ static int create_kvm(struct vm *vm, bool cpuid_in_state, struct err *e)
 }
 
 /* The objects are there, with a guest in them: nothing is set. */
-static int adopt_kvm(struct vm *vm, const struct vm_adopted *a, struct err *e)
+static void adopt_kvm(struct vm *vm, const struct vm_adopted *a)
 {
 	vm->kvm_fd = a->kvm_fd;
 	vm->vm_fd = a->vm_fd;
 	vm->graft = a->graft;
-	return kvm_get_supported_cpuid(vm->kvm_fd, &vm->cpuid, e);
 }
 
 static int create_vcpu(struct vm *vm, const struct vm_adopted *a, unsigned int i, struct err *e)
@@ -126,9 +125,10 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	r = loop_create(&vm->loop, &vm->lock, e);
 	if (!r)
 		r = host_boot_id(vm->boot_id, e);
-	if (!r)
-		r = config->adopted ? adopt_kvm(vm, config->adopted, e)
-				    : create_kvm(vm, config->cpuid_in_state, e);
+	if (!r && config->adopted)
+		adopt_kvm(vm, config->adopted);
+	else if (!r)
+		r = create_kvm(vm, config->cpuid_in_state, e);
 	if (!r)
 		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);
 	/* An adopted machine is not taken apart: its parts are a running guest's. */

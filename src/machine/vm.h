@@ -61,13 +61,14 @@ struct vm {
 	struct list devices; /* [l] struct device                                       */
 	struct vcpu **vcpus; /* [c]                                                     */
 	unsigned int nr_vcpus;
-	struct kvm_cpuid2 *cpuid; /* [c] what -cpu host offers, before per-vCPU changes; NULL: see
+	struct kvm_cpuid2
+		*cpuid; /* [c] what -cpu host offers, before per-vCPU changes; NULL: adopted, or
 				     vm_config.cpuid_in_state */
-	enum runstate runstate;   /* [m]                                                 */
-	bool was_suspended;       /* [m] the stopped guest is asleep (S3)                */
-	bool no_reboot;           /* [c] a guest reset ends the process                  */
-	bool quit;                /* [m] the process is to end                           */
-	struct list observers;    /* [l]                                                 */
+	enum runstate runstate; /* [m]                                                 */
+	bool was_suspended;     /* [m] the stopped guest is asleep (S3)                */
+	bool no_reboot;         /* [c] a guest reset ends the process                  */
+	bool quit;              /* [m] the process is to end                           */
+	struct list observers;  /* [l]                                                 */
 	/* Loads the kernel and sets vCPU 0 up; at cold start and at each reset. NULL: nothing. */
 	int (*boot)(void *opaque, struct vm *vm, struct err *e); /* [c]                 */
 	void *boot_opaque;
