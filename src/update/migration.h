@@ -18,9 +18,9 @@ struct migration;
 struct cpr_state;
 
 /* Names of KVM's descriptors among those a graft hands over; a vCPU's id is its index. */
-#define KVM_FD_NAME  "kvm"
-#define VM_FD_NAME   "kvm-vm"
-#define VCPU_FD_NAME "kvm-vcpu"
+#define KVM_FD_NAME  "baton-kvm"
+#define VM_FD_NAME   "baton-vm"
+#define VCPU_FD_NAME "baton-vcpu"
 
 /* QEMU's names, in its order, of the states an update passes through here. */
 enum migration_status {

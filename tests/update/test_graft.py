@@ -331,6 +331,17 @@ def test_private_memory_is_grafted(vms):
         assert vm.qmp.cmd("query-migrate")["blocked-reasons"]
 
 
+def test_memory_may_have_any_name(vms):
+    """Also one like those of descriptors that go along."""
+    vm = vms("gap", append="pattern=32M", backend=False)
+    vm.extra = ["-object", "memory-backend-ram,id=kvm,size=256M,share=on",
+                "-machine", "memory-backend=kvm"]
+    vm.generation, vm.proc = vm.spawn()
+    vm.proc.connect(vm.qmp_path(vm.generation))
+    vm.graft()
+    assert vm.status()["status"] == "running"
+
+
 def test_guest_can_be_reset_after_grafts(vms):
     vm = vms("gap", append="pattern=32M").start()
     for _ in range(2):
@@ -395,6 +406,17 @@ def test_signal_ends_the_process_after_a_graft(vms):
     vm.graft()
     vm.proc.popen.send_signal(signal.SIGTERM)
     assert vm.proc.wait() == 0
+
+
+def test_signal_handlers_are_the_new_images(vms):
+    """One of the old image's would be called where nothing is any more."""
+    vm = vms("gap", append="pattern=32M").start()
+    for _ in range(2):
+        vm.graft()
+        vm.proc.popen.send_signal(signal.SIGUSR1)
+        vm.running()
+    assert vm.status()["status"] == "running"
+    vm.check_no_errors()
 
 
 def test_events_tell_of_the_stop_once(vms):
