@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the machine knows of a device: its class, its state table and its hooks. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -17,13 +18,54 @@ void device_add(struct vm *vm, struct device *d, const struct device_class *clas
 	list_for_each(pos, tmp, &vm->devices) {
 		const struct device *o = CONTAINER_OF(pos, struct device, link);
 
-		if (!strcmp(o->class->name, class->name) && o->instance_id >= d->instance_id)
+		if (!strcmp(o->class->name, class->name) && !strcmp(o->path, d->path) &&
+		    o->instance_id >= d->instance_id)
 			d->instance_id = o->instance_id + 1;
 	}
 	list_add(&vm->devices, &d->link);
 	/* What KVM keeps of an adopted machine is the guest's, not to be touched. */
 	if (class->reset && !(vm->graft && class->in_kvm))
 		class->reset(d);
+}
+
+void device_remove(struct device *d)
+{
+	list_del(&d->link);
+	if (d->class->destroy)
+		d->class->destroy(d);
+}
+
+struct device *device_find(const struct vm *vm, const char *id)
+{
+	for (const struct list *pos = vm->devices.next; pos != &vm->devices; pos = pos->next) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (*id && !strcmp(d->id, id))
+			return d;
+	}
+	return NULL;
+}
+
+void device_idstr(const struct device *d, char *out, size_t size)
+{
+	snprintf(out, size, "%s%s%s", d->path, *d->path ? "/" : "", d->class->name);
+}
+
+int device_quiesce_all(struct vm *vm, uint64_t deadline_ns, struct err *e)
+{
+	int r = 0;
+
+	for (const struct list *pos = vm->devices.next; !r && pos != &vm->devices;
+	     pos = pos->next) {
+		struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (d->class->quiesce)
+			r = d->class->quiesce(d, deadline_ns, e);
+		if (r)
+			return err_prefix(e, "device '%s' cannot be brought to rest",
+					  *d->id ? d->id : d->class->name);
+	}
+	return 0;
 }
 
 bool device_class_is_migratable(const struct device_class *class)

@@ -59,26 +59,56 @@ struct device_class {
 	void (*loaded)(struct device *d);
 	/* The guest is about to run after a stop, or has stopped; for timers. NULL: no matter. */
 	void (*run_changed)(struct device *d, bool running);
+	/*
+	 * The guest has stopped, run_changed() was told: finishes what is in flight with a back
+	 * end, by @deadline_ns (clock_boottime_ns()). -ETIMEDOUT, with what does not answer; the
+	 * device then goes on as if nothing had been asked. NULL: nothing is ever in flight.
+	 */
+	int (*quiesce)(struct device *d, uint64_t deadline_ns, struct err *e);
 	/* Power-on state. Also called once after create. */
 	void (*reset)(struct device *d);
 	/* Frees the device. */
 	void (*destroy)(struct device *d);
 };
 
+#define DEVICE_ID_MAX   64
+#define DEVICE_PATH_MAX 40
+
 struct device {
 	const struct device_class *class; /* [c]                                     */
 	struct vm *vm;                    /* [c]                                     */
-	struct list link;                 /* [l] in vm->devices, in order of creation */
-	uint32_t instance_id;             /* [c] among devices of this class         */
+	struct list link;                 /* [m] in vm->devices, in order of creation */
+	uint32_t instance_id;             /* [c] among devices of this class and path */
+	char id[DEVICE_ID_MAX];           /* [c] what the operator calls it; may be empty */
+	/* [c] Where it is, e.g. "0000:00:02.0"; empty: there is one place for it. */
+	char path[DEVICE_PATH_MAX];
 };
 
 /*
  * Puts @d, embedded in its device struct, on the machine's list, which owns it
  * from then on. Saving and loading go in that order: a device comes before the
  * interrupt controllers it drives, so that re-raised lines do not look like new
- * edges. Before the machine first runs.
+ * edges. Its path and id are set. Before the machine first runs, or while it runs for one that
+ * is plugged in.
  */
 void device_add(struct vm *vm, struct device *d, const struct device_class *class);
+/*
+ * Takes @d off the machine's list and frees it: it was unplugged. The guest may run; machine
+ * lock, main loop's thread, no update at work.
+ */
+void device_remove(struct device *d);
+/* The device the operator calls @id, or NULL. Machine lock. */
+struct device *device_find(const struct vm *vm, const char *id);
+/*
+ * What its state is called: "PATH/CLASS", or "CLASS" for a device without a path. The class's
+ * name when it is not yet added.
+ */
+void device_idstr(const struct device *d, char *out, size_t size);
+/*
+ * Calls quiesce() of each device. On failure those before it have nothing in flight, and nothing
+ * new begins before the guest runs again. The guest is stopped; machine lock.
+ */
+int device_quiesce_all(struct vm *vm, uint64_t deadline_ns, struct err *e);
 
 /* Whether a device of this class can be saved and loaded, or needs not be. */
 bool device_class_is_migratable(const struct device_class *class);

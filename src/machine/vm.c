@@ -117,6 +117,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_lock(&vm->lock);
 	list_init(&vm->devices);
+	list_init(&vm->backends);
 	list_init(&vm->observers);
 	iobus_init(&vm->pio);
 	iobus_init(&vm->mmio);

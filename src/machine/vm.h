@@ -55,15 +55,15 @@ struct vm {
 	int kvm_fd;           /* [c] /dev/kvm                                            */
 	int vm_fd;            /* [c]                                                     */
 	uint8_t boot_id[HOST_BOOT_ID_BYTES]; /* [c] of this host                         */
-	struct memmap mem;   /* [c]                                                     */
-	struct io_bus pio;   /* [m]                                                     */
-	struct io_bus mmio;  /* [m]                                                     */
-	struct list devices; /* [l] struct device                                       */
-	struct vcpu **vcpus; /* [c]                                                     */
+	struct memmap mem;    /* [c]                                                     */
+	struct io_bus pio;    /* [m]                                                     */
+	struct io_bus mmio;   /* [m]                                                     */
+	struct list devices;  /* [l] struct device                                       */
+	struct list backends; /* [m] struct backend                                     */
+	struct vcpu **vcpus;  /* [c]                                                     */
 	unsigned int nr_vcpus;
-	struct kvm_cpuid2
-		*cpuid; /* [c] what -cpu host offers, before per-vCPU changes; NULL: adopted, or
-				     vm_config.cpuid_in_state */
+	/* [c] What -cpu host offers; NULL: vCPUs are adopted, or vm_config.cpuid_in_state. */
+	struct kvm_cpuid2 *cpuid;
 	enum runstate runstate; /* [m]                                                 */
 	bool was_suspended;     /* [m] the stopped guest is asleep (S3)                */
 	bool no_reboot;         /* [c] a guest reset ends the process                  */

@@ -47,10 +47,12 @@ int vm_list_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, 
 			       blocker);
 	list_for_each(pos, tmp, &vm->devices) {
 		const struct device *d = CONTAINER_OF(pos, struct device, link);
+		char idstr[sizeof(s->items->idstr)];
 
 		if (!is_in(d->class, scope))
 			continue;
-		r = snapshot_add(s, d->class->name, d->instance_id, d->class->state, e);
+		device_idstr(d, idstr, sizeof(idstr));
+		r = snapshot_add(s, idstr, d->instance_id, d->class->state, e);
 		if (!r && d->class->alias)
 			r = snapshot_add_alias(s, d->class->alias, d->instance_id, e);
 		if (r)

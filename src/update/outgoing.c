@@ -13,6 +13,7 @@
 #include "host/file.h"
 #include "host/process.h"
 #include "host/sock.h"
+#include "machine/device.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/channel_open.h"
@@ -314,6 +315,7 @@ int outgoing_stop(struct migration *m, struct err *e)
 {
 	struct owner_times *t = handover_times(m);
 	struct vm *vm = m->vm;
+	int r;
 
 	t->stop = m->stop_ns = m->setup_ns = clock_boottime_ns();
 	m->claim_overdue = false;
@@ -324,8 +326,11 @@ int outgoing_stop(struct migration *m, struct err *e)
 		grafting_hold(m);
 	else
 		vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
+	r = device_quiesce_all(vm, m->stop_ns + m->params.downtime_limit * UINT64_C(1000000), e);
 	t->stopped = clock_boottime_ns();
 	trace_vmstate_downtime_checkpoint("src-vm-stopped");
+	if (r)
+		return r;
 	if (vm->reset_requested || vm->shutdown_requested || vm->failed)
 		return err_set(e, EAGAIN,
 			       "the guest asked for a reset or to be shut down at that moment");

@@ -319,6 +319,7 @@ static inline void fake_init(struct fake *f)
 	pthread_mutex_lock(&f->lock);
 	assert_int_equal(loop_create(&f->vm.loop, &f->lock, &e), 0);
 	list_init(&f->vm.devices);
+	list_init(&f->vm.backends);
 	f->vm.runstate = RUNSTATE_RUNNING;
 	for (unsigned int i = 0; i < 2; i++) {
 		f->vcpus[i].index = i;

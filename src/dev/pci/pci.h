@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* PCI Express: functions, their configuration space, their BARs and their interrupts. */
+#ifndef DEV_PCI_PCI_H
+#define DEV_PCI_PCI_H
+
+/*
+ * DOC: theory of operation
+ *
+ * A PCI device embeds a struct pci_function, which is wiring, and in its state a struct
+ * pci_state, which is what the guest sees of the function beyond the device's own registers:
+ * configuration space and MSI-X table. The device lays its configuration space out once, when it is
+ * created; the mask says which bits the guest may write. BARs appear on the machine's
+ * buses as the guest programs them, and again in pci_loaded().
+ *
+ *	struct foo_state { struct pci_state pci; ... };
+ *	struct foo {
+ *		struct device dev;
+ *		struct foo_state s;
+ *		struct { struct pci_function pci; ... } h;
+ *	};
+ *
+ * The bus is found in the machine by name: "pcie.0" is the root bus, a root port's bus has
+ * the id of the port.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "machine/device.h"
+#include "machine/device_type.h"
+#include "machine/iobus.h"
+#include "machine/layout.h"
+#include "state/vmstate.h"
+
+enum {
+	PCI_CONFIG_BYTES = 256, /* of 4096; the rest reads as zero: no extended capabilities */
+	PCI_NR_BARS = 6,
+	PCI_MSIX_MAX = 64, /* vectors of a function */
+	PCI_DEVFNS = 256,
+};
+#define PCI_NO_VECTOR 0xffff
+
+struct pci_bus;
+struct ram_block;
+
+/* Guest-visible. Nested in the state of each PCI device by VS_STRUCT(type, pci, &pci_state_desc). */
+struct pci_state {
+	uint8_t config[PCI_CONFIG_BYTES];
+	uint64_t msix_addr[PCI_MSIX_MAX];
+	uint32_t msix_data[PCI_MSIX_MAX];
+	uint32_t msix_ctrl[PCI_MSIX_MAX]; /* bit 0: masked */
+	uint64_t msix_pending;            /* bit per vector */
+	uint32_t intx_level;              /* 1: the function asserts its INTx pin */
+};
+extern const struct vs_desc pci_state_desc;
+
+/* What a function is; constant. */
+struct pci_ident {
+	uint16_t vendor, device;
+	uint16_t subsystem_vendor, subsystem;
+	uint8_t revision;
+	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
+	bool intx;           /* it may assert INTA# */
+};
+
+enum pci_bar_kind {
+	PCI_BAR_NONE,
+	PCI_BAR_IO,
+	PCI_BAR_MEM32,
+	PCI_BAR_MEM64,      /* takes the next BAR's place as well */
+	PCI_BAR_MEM64_PREF, /* likewise, prefetchable             */
+};
+
+struct pci_bar {
+	enum pci_bar_kind kind;
+	uint64_t size;           /* power of two; memory: at least 4096     */
+	struct io_region region; /* callbacks, sizes and opaque are the device's, base is ours */
+	struct ram_block *ram;   /* not NULL: memory in place of a region   */
+	bool mapped;             /* [m] is on the machine's bus             */
+};
+
+struct pci_function {
+	struct device *dev;                /* [c]                                          */
+	struct pci_bus *bus;               /* [c]                                          */
+	uint8_t devfn;                     /* [c] slot << 3 | function                     */
+	struct pci_state *s;               /* [c] in the device's state                    */
+	uint8_t mask[PCI_CONFIG_BYTES];    /* [c] bits the guest may write         */
+	uint8_t w1c[PCI_CONFIG_BYTES];     /* [c] bits that writing 1 clears       */
+	uint8_t initial[PCI_CONFIG_BYTES]; /* [c] config space after reset      */
+	uint8_t next_cap;                  /* [c] where the next capability goes           */
+	struct pci_bar bars[PCI_NR_BARS];
+	uint8_t msix_cap;        /* [c] offset of the capability; 0: none        */
+	unsigned int nr_vectors; /* [c]                                        */
+	/* After the guest has written to config space, [@offset, +@size); NULL: no matter. */
+	void (*config_written)(struct pci_function *f, unsigned int offset, unsigned int size);
+};
+
+/*
+ * Puts @f, in a device that is being created, on a bus: @config says which and where. Sets @dev's
+ * path and id and claims the slot. @s is in the device's state. -ENOENT without such a bus,
+ * -EBUSY names who has the slot, -ENOSPC if all are taken.
+ */
+int pci_function_init(struct pci_function *f, struct vm *vm, struct device *dev,
+		      struct pci_state *s, const struct device_config *config,
+		      const struct pci_ident *ident, struct err *e);
+/* Off the bus; BARs off the machine's. Before the device is freed; one that was never put on is allowed. */
+void pci_function_fini(struct pci_function *f);
+
+/*
+ * The parts of a function, before the device is added to the machine. A capability is @bytes
+ * long with its two bytes of header; the result is its offset, and the caller fills @initial
+ * and @mask from there. -ENOSPC.
+ */
+int pci_add_capability(struct pci_function *f, uint8_t id, unsigned int bytes, struct err *e);
+/* @region: name, callbacks, access sizes, opaque. Size is rounded up to what a BAR can have. */
+void pci_add_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind kind, uint64_t size,
+		 const struct io_region *region);
+/* Memory the guest maps: @block, registered with the machine as one it does not see yet. */
+void pci_add_ram_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind kind,
+		     struct ram_block *block);
+/* MSI-X with @vectors, its table in BAR @bar of its own. */
+int pci_add_msix(struct pci_function *f, unsigned int bar, unsigned int vectors, struct err *e);
+
+/* Calls of the device's reset(), loaded() and when its state was checked. */
+void pci_reset(struct pci_function *f);
+void pci_loaded(struct pci_function *f);
+/* The state fits: what is constant in config space is as here. For the class's table, by the device. */
+int pci_check_state(const struct pci_function *f, const struct pci_state *s, struct err *e);
+
+/* True once the guest has enabled MSI-X: then pci_notify(), else the INTx pin. */
+bool pci_msix_enabled(const struct pci_function *f);
+/* Sends the vector's message, or notes it as pending while it is masked. Machine lock. */
+void pci_notify(struct pci_function *f, unsigned int vector);
+/* Level of INTA#. */
+void pci_set_intx(struct pci_function *f, bool level);
+/* The guest allows the device to reach memory by itself. */
+bool pci_is_master(const struct pci_function *f);
+
+uint8_t pci_get8(const struct pci_function *f, unsigned int offset);
+uint16_t pci_get16(const struct pci_function *f, unsigned int offset);
+uint32_t pci_get32(const struct pci_function *f, unsigned int offset);
+void pci_set_initial16(struct pci_function *f, unsigned int offset, uint16_t value, uint16_t mask);
+void pci_set_initial32(struct pci_function *f, unsigned int offset, uint32_t value, uint32_t mask);
+
+#endif

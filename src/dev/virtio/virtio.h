@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio 1.2 devices over PCI (modern interface only): what all of them share. */
+#ifndef DEV_VIRTIO_VIRTIO_H
+#define DEV_VIRTIO_VIRTIO_H
+
+/*
+ * DOC: theory of operation
+ *
+ * A virtio device embeds a struct virtio and, in its state, a struct virtio_state:
+ *
+ *	struct foo_state { struct virtio_state virtio; ... };
+ *	struct foo {
+ *		struct device dev;
+ *		struct foo_state s;
+ *		struct { struct virtio virtio; ... } h;
+ *	};
+ *
+ * Transport, feature negotiation, queues' addresses, MSI-X, notification and reset are done here; the
+ * device has hooks. A notification is an eventfd (KVM_IOEVENTFD) that the machine's main
+ * loop watches, or, before that is set up, an access like any other; either way handle_queue() runs
+ * on the main loop's thread with the machine lock held, never on a vCPU's thread. So in a stopped
+ * guest nothing runs but what a back end completes, and quiesce() waits for that.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "dev/pci/pci.h"
+#include "dev/virtio/virtqueue.h"
+#include "host/loop.h"
+#include "machine/device.h"
+
+enum {
+	VIRTIO_MAX_QUEUES = 34,
+};
+
+/* Guest-visible, common to all. Nested by VS_STRUCT(type, virtio, &virtio_state_desc). */
+struct virtio_state {
+	struct pci_state pci;
+	uint64_t features; /* that the driver has accepted */
+	uint32_t device_feature_select, driver_feature_select;
+	uint16_t queue_select;
+	uint16_t config_vector;
+	uint8_t status;
+	uint8_t isr;
+	uint8_t generation; /* of the device-specific configuration */
+	uint8_t reserved;
+	uint32_t pci_cfg[4]; /* the window of VIRTIO_PCI_CAP_PCI_CFG: bar, offset, length, data */
+	uint32_t nr_queues;
+	uint32_t reserved2;
+	struct virtqueue_state queues[VIRTIO_MAX_QUEUES];
+};
+extern const struct vs_desc virtio_state_desc;
+
+struct virtio;
+
+/* Hooks of a kind of device; all with the machine lock held. */
+struct virtio_class {
+	uint16_t device_id; /* e.g. 2: block; the PCI device id is 0x1040 + this */
+	uint32_t pci_class; /* 24 bits                                           */
+	uint64_t features;  /* beyond those of the transport                     */
+	uint32_t config_bytes;
+	/* The device-specific configuration; @offset + @size <= config_bytes. */
+	void (*read_config)(struct virtio *v, uint32_t offset, void *p, uint32_t size);
+	void (*write_config)(struct virtio *v, uint32_t offset, const void *p,
+			     uint32_t size); /* NULL: read-only */
+	/* The driver has notified, or may have; also after the guest goes on. Main loop's thread. */
+	void (*handle_queue)(struct virtio *v, unsigned int index);
+	/* Status went to DRIVER_OK, or back to 0; NULL: no matter. */
+	void (*driver_ok)(struct virtio *v);
+	/*
+	 * Power-on state of what is the device's own; the driver may have done it at any time. What is in
+	 * flight with a back end must not touch guest memory any more once this returns.
+	 */
+	void (*reset)(struct virtio *v);
+};
+
+struct virtio_queue {
+	struct virtqueue q;
+	struct loop_fd watch; /* its eventfd; -1: not set up */
+	int event_fd;
+	struct virtio *virtio;
+	unsigned int index;
+};
+
+struct virtio {
+	struct pci_function pci;
+	const struct virtio_class *class; /* [c]                                  */
+	struct virtio_state *s;           /* [c] in the device's state            */
+	unsigned int nr_queues;           /* [c]                                  */
+	struct virtio_queue queues[VIRTIO_MAX_QUEUES];
+	uint64_t
+		features; /* [c] offered: the class's, the transport's, less what is switched off */
+	bool running;     /* [m] the guest may be in: queues are served          */
+	void *opaque;     /* [c] the device struct                               */
+};
+
+/*
+ * Puts the device on its PCI bus with @nr_queues of @queue_size, all as the class says. @extra are
+ * features of this one, @less those it does not offer. As pci_function_init(); the caller
+ * adds the device to the machine afterwards.
+ */
+int virtio_init(struct virtio *v, struct vm *vm, struct device *dev, struct virtio_state *s,
+		const struct device_config *config, const struct virtio_class *class,
+		unsigned int nr_queues, uint32_t queue_size, uint64_t extra, uint64_t less,
+		struct err *e);
+void virtio_fini(struct virtio *v);
+
+/* To be called by the hooks of the device's class of the same names. */
+void virtio_reset(struct virtio *v);
+void virtio_loaded(struct virtio *v);
+void virtio_run_changed(struct virtio *v, bool running);
+
+bool virtio_has(const struct virtio *v, unsigned int feature_bit);
+/* DRIVER_OK is set, the device does not need a reset and the guest runs: queues may be served. */
+bool virtio_is_live(const struct virtio *v);
+/* Interrupts the guest for queue @index if it wants that. After virtqueue_push(). */
+void virtio_notify(struct virtio *v, unsigned int index);
+/* The device-specific configuration has changed. */
+void virtio_notify_config(struct virtio *v);
+/* The driver broke a rule: the device stops until it is reset. @e says how, for the log. */
+void virtio_broken(struct virtio *v, const struct err *e);
+/* Runs handle_queue() soon, on the main loop. */
+void virtio_kick(struct virtio *v, unsigned int index);
+
+#endif

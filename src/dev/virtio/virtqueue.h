@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Split virtqueues (virtio 1.2, section 2.7): the device's side of a ring in guest memory. */
+#ifndef DEV_VIRTIO_VIRTQUEUE_H
+#define DEV_VIRTIO_VIRTQUEUE_H
+
+/*
+ * DOC: theory of operation
+ *
+ * Everything in guest memory is hostile and may change any time: a descriptor is copied
+ * once, then checked, then used. A ring that breaks the rules (a loop, an index out of range, memory
+ * that is no RAM) is no error of ours: virtqueue_pop() says so once, and the device asks its driver for
+ * a reset.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "machine/memmap.h"
+#include "state/vmstate.h"
+
+enum {
+	VIRTQUEUE_MAX_SIZE = 1024,
+	VIRTQUEUE_MAX_SEGMENTS = 1026, /* of one chain, all parts */
+};
+
+/* Guest-visible. */
+struct virtqueue_state {
+	uint64_t desc, driver, device; /* guest-physical addresses of the three parts */
+	uint32_t size;                 /* entries: a power of two up to the maximum     */
+	uint16_t vector;               /* MSI-X vector or PCI_NO_VECTOR                 */
+	uint16_t last_avail;           /* free-running: the next one to take            */
+	uint16_t used;                 /* free-running: the next one to give back       */
+	uint16_t signalled;            /* value of @used at the last interrupt          */
+	bool signalled_valid;
+	bool enabled;
+	uint16_t reserved;
+};
+extern const struct vs_desc virtqueue_state_desc;
+
+struct virtqueue {
+	const struct memmap *mem;  /* [c]                                   */
+	struct virtqueue_state *s; /* [c] in the device's state             */
+	uint32_t max_size;         /* [c] what it offers                    */
+	bool event_idx, indirect;  /* negotiated                            */
+	/* Host addresses of the parts while the queue is enabled, else NULL. */
+	const uint8_t *desc;
+	uint8_t *avail, *used;
+	unsigned int in_flight; /* taken and not given back */
+};
+
+/*
+ * A chain the driver has made available. Segments are host addresses, valid as long as the machine;
+ * @iov has first what the device reads, then what it writes.
+ */
+struct virtq_chain {
+	uint16_t head;
+	unsigned int nr_out, nr_in;
+	uint64_t out_bytes, in_bytes;
+	struct iovec *iov; /* given by the caller: VIRTQUEUE_MAX_SEGMENTS entries */
+};
+
+/* Finds the parts in memory; false if they are not in RAM or misaligned. Also after a load. */
+bool virtqueue_map(struct virtqueue *q);
+void virtqueue_reset(struct virtqueue *q);
+
+/* 1: @c is filled. 0: there is none. -EINVAL: the ring is broken, with why. */
+int virtqueue_pop(struct virtqueue *q, struct virtq_chain *c, struct err *e);
+/* Puts back the chain that was taken last, as if it had not been. */
+void virtqueue_unpop(struct virtqueue *q);
+/* There may be one to take. */
+bool virtqueue_has_avail(const struct virtqueue *q);
+/* Gives the chain back; the device has written @bytes of it. */
+void virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t bytes);
+/* After pushes: whether the driver wants an interrupt for them. */
+bool virtqueue_wants_interrupt(struct virtqueue *q);
+/*
+ * Asks the driver for notifications, or for none. After asking, virtqueue_has_avail() has to be looked
+ * at again, for the driver may have been faster.
+ */
+void virtqueue_set_notification(struct virtqueue *q, bool on);
+
+/* Copies between a chain's parts and a buffer; how many bytes there were. */
+size_t virtq_read(const struct virtq_chain *c, size_t offset, void *p, size_t n);
+size_t virtq_write(const struct virtq_chain *c, size_t offset, const void *p, size_t n);
+
+#endif
