@@ -39,7 +39,8 @@ static int put_member(struct buf *to, const char *key, const json_t *value, stru
 	return 0;
 }
 
-int extras_gather(const struct migration *m, const char *base, struct cpr_state *s, struct err *e)
+int extras_gather(const struct migration *m, enum extras_which which, const char *base,
+		  struct cpr_state *s, struct err *e)
 {
 	AUTO_BUF text = { 0 };
 	struct list *pos, *tmp;
@@ -51,6 +52,8 @@ int extras_gather(const struct migration *m, const char *base, struct cpr_state 
 		const struct extra *x = CONTAINER_OF(pos, struct extra, link);
 		json_t *value = NULL;
 
+		if (which == EXTRAS_EARLY && !x->early)
+			continue;
 		r = x->gather(x->opaque, s, &value, e);
 		if (!r && value)
 			r = put_member(&text, x->key, value, e);
@@ -63,6 +66,33 @@ int extras_gather(const struct migration *m, const char *base, struct cpr_state 
 	if (text.failed)
 		return err_set(e, ENOMEM, "no memory for the configuration");
 	s->config = (char *)TAKE_PTR(text.data);
+	return 0;
+}
+
+int extras_check_dispensable(const struct migration *m, const char *program, struct err *e)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &m->extras) {
+		const struct extra *x = CONTAINER_OF(pos, struct extra, link);
+		json_t *value = NULL;
+		struct cpr_state s;
+		int r;
+
+		if (!x->early)
+			continue;
+		cpr_state_init(&s);
+		r = x->gather(x->opaque, &s, &value, e);
+		cpr_state_forget(&s);
+		if (!r && value)
+			r = err_set(e, EOPNOTSUPP,
+				    "'%s' is of a release that cannot take over what belongs to "
+				    "'%s'",
+				    program, x->key);
+		json_decref(value);
+		if (r)
+			return r;
+	}
 	return 0;
 }
 

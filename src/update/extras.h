@@ -6,13 +6,18 @@
 /*
  * DOC: theory of operation
  *
- * The machine crosses as RAM and state. Around it are things that the next image in this
- * process must not open anew, because somebody is at their other end: sockets of
- * monitors and consoles. Their owner registers a struct extra. The old
- * side asks it, in the moment before this image is left, for descriptors and
- * for a JSON value that says what they are; the value becomes a member of the CPR
- * state's configuration. The new side looks for that member when it builds the same
- * thing, takes the descriptors by name, and opens what is missing.
+ * The machine crosses as RAM and state. Around it are things that the next image must not
+ * open anew, because somebody is at their other end or a lock is on them: sockets of
+ * monitors and consoles, disks, taps. Their owner registers a struct extra. The old
+ * side asks it for descriptors and for a JSON value that says what they are; the value
+ * becomes a member of the CPR state's configuration. The new side looks for that member when
+ * it builds the same thing, takes the descriptors by name, and opens what is missing.
+ *
+ * What is *early* does not change while an update is at work: open disks, taps, the list of
+ * devices. It goes with the first message in cpr-transfer, while the guest runs on; so the new
+ * side has it before it builds its devices, must not use it before the guest runs there, and
+ * may fail without a trace. In cpr-exec and cpr-graft everything is gathered in the moment
+ * before this image is left, which is the same for what does not change.
  *
  * An image that knows nothing of a member ignores it and closes the
  * descriptors. But the image of an early release would find its sockets' addresses taken by
@@ -31,10 +36,12 @@ struct migration;
 struct extra {
 	struct list link;
 	const char *key; /* of the member */
+	bool early;      /* goes along in cpr-transfer too */
 	/*
 	 * Old side, main loop's thread; changes nothing but @s. Adds descriptors to @s, by
 	 * cpr_state_add_fd() those that stay open here, by cpr_state_add_made_fd() others,
-	 * under names that begin with the key and a colon. *@out is the caller's.
+	 * under names that begin with the key and a colon. *@out is the caller's; it stays NULL
+	 * if there is nothing. May be called more than once for one update.
 	 */
 	int (*gather)(void *opaque, struct cpr_state *s, json_t **out, struct err *e);
 	void *opaque;
@@ -49,10 +56,20 @@ void extras_register(struct migration *m, struct extra *x);
  */
 bool extras_are_known_to(const char *name);
 /*
- * Old side: gathers everything into @s, and replaces its configuration @base by one that has the
- * members too, which is allocated. On failure @s holds what was added so far.
+ * Old side: gathers what is @which into @s, and replaces its configuration @base by one that has
+ * the members too, which is allocated. On failure @s holds what was added so far.
  */
-int extras_gather(const struct migration *m, const char *base, struct cpr_state *s, struct err *e);
+enum extras_which {
+	EXTRAS_ALL,
+	EXTRAS_EARLY,
+};
+int extras_gather(const struct migration *m, enum extras_which which, const char *base,
+		  struct cpr_state *s, struct err *e);
+/*
+ * Old side: for a @program that knows no extras: -EOPNOTSUPP, by name, if there is one that
+ * the guest's devices cannot do without.
+ */
+int extras_check_dispensable(const struct migration *m, const char *program, struct err *e);
 
 /*
  * New side: the member @key of the configuration, the caller's; *@out is NULL if the old side

@@ -91,7 +91,7 @@ static int pack_cpr_state(struct migration *m, struct parcel *p, struct err *e)
 	s->mode = m->mode;
 	r = config ? add_fds(m->vm, s, e) : err_set(e, ENOMEM, "no memory for the configuration");
 	if (!r)
-		r = extras_gather(m, config, s, e);
+		r = extras_gather(m, EXTRAS_ALL, config, s, e);
 	if (!r)
 		trace_cpr_state_save(migration_mode_name(m->mode));
 	return r ? r : cpr_state_encode(s, &p->cpr_state, e);

@@ -37,15 +37,20 @@ static uint64_t soon(void)
 /* What goes to the new side; the descriptors in it are borrowed. */
 static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 {
+	AUTO_FREE char *config = machine_config_text(m);
 	const struct ram_block *b = NULL;
 	int r = 0;
 
 	cpr_state_init(s);
 	s->pid = getpid();
 	s->mode = m->mode;
-	s->config = machine_config_text(m);
-	if (!s->config)
+	if (!config)
 		return err_set(e, ENOMEM, "no memory for the configuration");
+	/* To the next image in this process they go at the end. */
+	if (m->mode == MODE_CPR_EXEC)
+		s->config = TAKE_PTR(config);
+	else
+		r = extras_gather(m, EXTRAS_EARLY, config, s, e);
 	while (!r && (b = memmap_next_block(&m->vm->mem, b)))
 		r = cpr_state_add_fd(s, b->name, 0, b->fd, e);
 	if (!r)
@@ -91,7 +96,7 @@ static int describe_for_next_image(const struct migration *m, struct cpr_state *
 	*s = m->cpr;
 	s->config = NULL;
 	if (m->extras_known)
-		r = extras_gather(m, m->cpr.config, s, e);
+		r = extras_gather(m, EXTRAS_ALL, m->cpr.config, s, e);
 	else if (!(s->config = strdup(m->cpr.config)))
 		r = err_set(e, ENOMEM, "no memory for the configuration");
 	return r ? r : cpr_state_encode(s, out, e);
@@ -106,6 +111,8 @@ static int try_next_image(struct migration *m, struct err *e)
 
 	m->peer_pid = getpid();
 	m->extras_known = extras_are_known_to(m->command[0]);
+	if (!m->extras_known && extras_check_dispensable(m, m->command[0], e))
+		return -e->code;
 	r = describe_for_next_image(m, &s, &b, e);
 	cpr_state_forget(&s);
 	return r;

@@ -24,7 +24,7 @@
 enum {
 	WIRE_VERSION = 1, /* of the protocol; both sides say which they speak */
 	WIRE_MAX_PAYLOAD = 1 << 20,
-	WIRE_MAX_FDS = 256,
+	WIRE_MAX_FDS = 512,
 	WIRE_NAME_MAX = 64,
 };
 

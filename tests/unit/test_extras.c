@@ -92,7 +92,7 @@ static void members_are_found_again(void **state)
 	struct err e;
 	json_t *j;
 
-	assert_int_equal(extras_gather(&f->m, "{\"a\":1}", &f->state, &e), 0);
+	assert_int_equal(extras_gather(&f->m, EXTRAS_ALL, "{\"a\":1}", &f->state, &e), 0);
 	assert_string_equal(f->state.config, "{\"a\":1,\"one\":[\"x\",true],\"two\":[\"x\",true]}");
 	assert_int_equal(f->state.nr_fds, 4);
 	assert_int_equal(extras_find(&f->state, "two", &j, &e), 0);
@@ -110,10 +110,26 @@ static void what_cannot_be_gathered_is_named_and_leaks_nothing(void **state)
 	struct err e;
 
 	f->two.fails = true;
-	assert_int_equal(extras_gather(&f->m, "{\"a\":1}", &f->state, &e), -EIO);
+	assert_int_equal(extras_gather(&f->m, EXTRAS_ALL, "{\"a\":1}", &f->state, &e), -EIO);
 	assert_string_equal(e.msg,
 			    "what belongs to 'two' cannot be handed over: it cannot be read");
 	assert_null(f->state.config);
+}
+
+static void what_is_early_goes_alone_when_it_is_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	struct err e;
+
+	assert_int_equal(extras_check_dispensable(&f->m, "p", &e), 0);
+	f->two.extra.early = true;
+	assert_int_equal(extras_gather(&f->m, EXTRAS_EARLY, "{\"a\":1}", &f->state, &e), 0);
+	assert_string_equal(f->state.config, "{\"a\":1,\"two\":[\"x\",true]}");
+	assert_int_equal(f->state.nr_fds, 2);
+	assert_int_equal(cpr_state_find_fd(&f->state, "one", 0), -1);
+	assert_int_equal(extras_check_dispensable(&f->m, "p", &e), -EOPNOTSUPP);
+	assert_string_equal(e.msg,
+			    "'p' is of a release that cannot take over what belongs to 'two'");
 }
 
 static void releases_without_extras_are_recognised(void **state)
@@ -140,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(members_are_found_again),
+		TEST(what_is_early_goes_alone_when_it_is_asked_for),
 		TEST(what_cannot_be_gathered_is_named_and_leaks_nothing),
 		TEST(releases_without_extras_are_recognised),
 	};
