@@ -64,6 +64,7 @@ EVENT(kvm_run_exit, "cpu_index %d, reason %d", int, cpu_index, uint32_t, reason)
 /* Baton's own: the steps of a hand-over and its owner word (update/handover.c, update/owner.c). */
 EVENT(handover_step, "%s", const char *, step)
 EVENT(handover_undo, "%s", const char *, step)
+EVENT(hugepages_scan_end, "gathered=%llu us=%llu", unsigned long long, gathered, unsigned long long, us)
 EVENT(prefault_end, "bytes=%llu us=%llu", unsigned long long, bytes, unsigned long long, us)
 EVENT(owner_offer, "done %d", bool, done)
 EVENT(owner_claim, "done %d", bool, done)

@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -16,6 +17,11 @@
 #include "host/mem.h"
 
 #define SMALL_PAGE UINT64_C(4096)
+
+/* Newer than the C library's headers of Debian 12. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 int mem_create_memfd_with(const char *name, uint64_t size, bool seal, bool hugetlb,
 			  uint64_t page_size, struct err *e)
@@ -308,6 +314,38 @@ int mem_map_present(int fd, void *p, uint64_t size, struct err *e)
 		at += n * SMALL_PAGE;
 	}
 	return r;
+}
+
+bool mem_is_tmpfs(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC;
+}
+
+bool mem_may_make_huge(void)
+{
+	char text[128] = "";
+	int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	return n > 0 && !strstr(text, "[never]");
+}
+
+int mem_make_huge(void *p, struct err *e)
+{
+	unsigned char in_memory[MEM_HUGE_PAGE / SMALL_PAGE];
+
+	if (mincore(p, MEM_HUGE_PAGE, in_memory))
+		return err_set_errno(e, "cannot find out what of the RAM is in memory");
+	for (size_t i = 0; i < sizeof(in_memory); i++)
+		if (!(in_memory[i] & 1))
+			return err_set(e, ENODATA, "some of the memory is not there");
+	if (madvise(p, MEM_HUGE_PAGE, MADV_COLLAPSE))
+		return err_set_errno(e, "cannot gather memory into a huge page");
+	return 0;
 }
 
 int mem_discard(void *p, uint64_t size, struct err *e)

@@ -70,6 +70,19 @@ int mem_populate(void *p, uint64_t size, struct err *e);
  * be written then, and are not dirtied now.
  */
 int mem_map_present(int fd, void *p, uint64_t size, struct err *e);
+
+#define MEM_HUGE_PAGE (2 << 20)
+
+/* Whether @fd's file is in memory: a memfd, or on tmpfs, and not of huge pages anyway. */
+bool mem_is_tmpfs(int fd);
+/* Whether the host's settings let a program have huge pages that it asks for. */
+bool mem_may_make_huge(void);
+/*
+ * Gathers the MEM_HUGE_PAGE bytes at @p, aligned, a shared mapping of a file in memory, into one
+ * huge page and maps it here; fast if it is one already. Whoever uses them meanwhile
+ * waits. -ENODATA: a part of them is not in memory. -ENOMEM: the host has no huge page free.
+ */
+int mem_make_huge(void *p, struct err *e);
 /* Gives the memory back, contents lost, also in the file. Fails where that cannot be done. */
 int mem_discard(void *p, uint64_t size, struct err *e);
 

@@ -317,6 +317,24 @@ int process_write_pidfile(const char *path, struct err *e)
 	return 0;
 }
 
+int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *arg), void *arg,
+			 struct err *e)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return err_set_code(e, r, "cannot start thread '%s'", name);
+	pthread_setname_np(thread, name);
+	*out = thread;
+	return 0;
+}
+
 void process_be_nice(int nice)
 {
 	/* Of a thread, by its own id; to get less is always allowed. */

@@ -3,6 +3,7 @@
 #ifndef HOST_PROCESS_H
 #define HOST_PROCESS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -80,6 +81,12 @@ int process_block_signals(int *fd, struct err *e);
 /* Takes one signal off the descriptor. */
 void process_read_signal(int fd);
 
+/*
+ * Starts a thread called @name, at most 15 characters, with all signals blocked: they are the
+ * main thread's.
+ */
+int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *arg), void *arg,
+			 struct err *e);
 /* The calling thread, and it alone, gives way to others: @nice from 0 to 19. */
 void process_be_nice(int nice);
 

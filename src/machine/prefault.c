@@ -2,7 +2,6 @@
 /* Maps the memory a guest already has into this process's page tables, on a thread. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/trace.h"
@@ -19,6 +18,7 @@ enum {
 	 * A thread that never sleeps may stay on the guest's processor until the next tick,
 	 * some ms; one that wakes up is put where there is room.
 	 */
+	WORK_NS = 100000,
 	REST_NS = 50000,
 	NICE = 10, /* a tenth of the right to a processor that a thread with the guest has */
 };
@@ -77,6 +77,7 @@ static bool map_piece(struct prefault *p, const struct mem_range *r, uint64_t of
 /* What @r has of [@offset, @end). */
 static bool map_data(struct prefault *p, const struct mem_range *r, uint64_t offset, uint64_t end)
 {
+	uint64_t woke = clock_boottime_ns();
 	bool ok = true;
 
 	for (uint64_t n; offset < end && ok; offset += n) {
@@ -86,7 +87,10 @@ static bool map_data(struct prefault *p, const struct mem_range *r, uint64_t off
 			return false;
 		ok = map_piece(p, r, offset, n);
 		end_piece(p);
+		if (clock_boottime_ns() - woke < WORK_NS)
+			continue;
 		clock_sleep_ns(REST_NS);
+		woke = clock_boottime_ns();
 	}
 	return ok;
 }
@@ -134,7 +138,6 @@ static void tell_done(void *opaque)
 int prefault_start(struct prefault **out, const struct prefault_config *cfg, struct err *e)
 {
 	struct prefault *p = calloc(1, sizeof(*p));
-	sigset_t all, old;
 	int r;
 
 	if (!p)
@@ -145,16 +148,11 @@ int prefault_start(struct prefault **out, const struct prefault_config *cfg, str
 	pthread_cond_init(&p->order, NULL);
 	pthread_cond_init(&p->rest, NULL);
 	loop_work_init(&p->done_work, tell_done, p);
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&p->thread, NULL, prefault_main, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = process_start_thread(&p->thread, "prefault", prefault_main, p, e);
 	if (r) {
 		free(p);
-		return err_set_code(e, r, "cannot start a thread to map guest RAM in advance");
+		return err_prefix(e, "guest RAM is not mapped in advance");
 	}
-	pthread_setname_np(p->thread, "prefault");
 	*out = p;
 	return 0;
 }

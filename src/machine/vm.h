@@ -29,6 +29,7 @@
 
 struct vcpu;
 struct graft;
+struct hugepages;
 struct kvm_cpuid2;
 
 #define VM_MAX_VCPUS 64
@@ -64,6 +65,8 @@ struct vm {
 	unsigned int nr_vcpus;
 	/* [c] What -cpu host offers; NULL: vCPUs are adopted, or vm_config.cpuid_in_state. */
 	struct kvm_cpuid2 *cpuid;
+	struct hugepages
+		*hugepages;     /* [l] gathers RAM into huge pages; not owned; NULL: nobody does */
 	enum runstate runstate; /* [m]                                                 */
 	bool was_suspended;     /* [m] the stopped guest is asleep (S3)                */
 	bool no_reboot;         /* [c] a guest reset ends the process                  */

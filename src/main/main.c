@@ -18,6 +18,7 @@
 #include "host/hostid.h"
 #include "host/process.h"
 #include "host/sock.h"
+#include "machine/hugepages.h"
 #include "machine/vm.h"
 #include "main/consoles_carry.h"
 #include "main/dump.h"
@@ -46,9 +47,13 @@ struct program {
 	struct consoles_carry carry;
 	json_t *came; /* devices of the image before; NULL: there was none */
 	struct migration_observer observer;
+	struct hugepages *hugepages; /* NULL: switched off */
 	struct loop_fd signals;
 	int signal_fd;
 };
+
+/* After the guest has touched what it boots with. */
+#define HUGE_PAGES_FIRST_NS UINT64_C(1000000000)
 
 /* From the other side of an update, if there is one. */
 static int receive_guest(struct program *p, struct err *e)
@@ -315,6 +320,29 @@ static int create_update(struct program *p, struct err *e)
 	return 0;
 }
 
+static bool may_gather(void *opaque)
+{
+	const struct program *p = opaque;
+
+	return p->vm->runstate == RUNSTATE_RUNNING && !p->vm->foreign && !p->vm->busy &&
+	       migration_is_idle(p->migration);
+}
+
+static int create_hugepages(struct program *p, struct err *e)
+{
+	const struct hugepages_config cfg = {
+		.mem = &p->vm->mem,
+		.loop = p->vm->loop,
+		.may_scan = may_gather,
+		.opaque = p,
+		.first_ns = HUGE_PAGES_FIRST_NS,
+	};
+	int r = p->opt.huge_pages == OPTION_OFF ? 0 : hugepages_create(&p->hugepages, &cfg, e);
+
+	p->vm->hugepages = p->hugepages;
+	return r;
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct program *p = opaque;
@@ -410,6 +438,8 @@ static int build(struct program *p, struct err *e)
 		r = create_machine(p, e);
 	if (!r)
 		r = create_update(p, e);
+	if (!r)
+		r = create_hugepages(p, e);
 	if (!r && !p->graft)
 		r = watch_signals(p, e);
 	if (!r)
@@ -460,6 +490,9 @@ static void take_apart(struct program *p)
 	if (p->opt.pidfile && p->vm && !p->vm->foreign)
 		process_remove_pidfile(p->opt.pidfile);
 	ctl_destroy(p->ctl);
+	hugepages_destroy(p->hugepages);
+	if (p->vm)
+		p->vm->hugepages = NULL;
 	if (p->vm)
 		loop_fd_del(p->vm->loop, &p->signals);
 	if (p->vm)

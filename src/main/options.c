@@ -60,6 +60,12 @@ static int machine_aux_ram_share(struct options *o, void *to, const char *value,
 	return on_off(&o->aux_ram_share, value, e);
 }
 
+static int machine_huge_pages(struct options *o, void *to, const char *value, struct err *e)
+{
+	(void)to;
+	return on_off(&o->huge_pages, value, e);
+}
+
 static int accel_name(struct options *o, void *to, const char *value, struct err *e)
 {
 	(void)o;
@@ -75,6 +81,7 @@ static const struct property machine_properties[] = {
 	{ "memory-backend", machine_memory_backend },
 	{ "aux-ram-share", machine_aux_ram_share },
 	{ "memfd-alloc", machine_aux_ram_share },
+	{ "huge-pages", machine_huge_pages },
 	{ "accel", accel_name },
 	{ NULL, NULL },
 };
@@ -471,7 +478,7 @@ static const struct option options[] = {
 	{ "smp", "N", parse_smp, "number of vCPUs" },
 	{ "cpu", "host", parse_cpu, "the processor the guest sees" },
 	{ "machine", "PROPERTIES", parse_machine,
-	  "memory-backend=ID, aux-ram-share=on|off, type=baton" },
+	  "memory-backend=ID, aux-ram-share=on|off, huge-pages=on|off" },
 	{ "M", "PROPERTIES", parse_machine, "the same" },
 	{ "accel", "kvm", parse_accel, "what runs the guest" },
 	{ "enable-kvm", NULL, parse_enable_kvm, "the same, and always so" },

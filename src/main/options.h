@@ -37,6 +37,7 @@ struct options {
 	unsigned int vcpus;
 	const char *memory_backend; /* -machine memory-backend=         */
 	enum on_off_auto aux_ram_share;
+	enum on_off_auto huge_pages; /* -machine huge-pages= */
 	struct backend_option objects[OPTIONS_MAX_OBJECTS];
 	unsigned int nr_objects;
 	const char *serial[LAYOUT_NR_SERIAL];

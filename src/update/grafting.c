@@ -40,6 +40,11 @@ struct shared {
 	uint64_t start_ns;        /* of the attempt   */
 };
 
+enum {
+	ENDED_THREAD_NS = 20000000,
+	ENDED_THREAD_POLL_NS = 100000,
+};
+
 _Static_assert(sizeof(struct shared) <= GRAFT_SHARED_BYTES, "it fits in the contract");
 _Static_assert(offsetof(struct shared, times) == 0, "handover_times() finds the times");
 
@@ -146,8 +151,12 @@ static int pack(struct migration *m, struct parcel *p, struct err *e)
 /* One that nobody takes over would go on in an image that is not there any more. */
 static int check_threads(const struct vm *vm, struct err *e)
 {
-	unsigned int n = process_nr_threads();
+	uint64_t limit = clock_boottime_ns() + ENDED_THREAD_NS;
+	unsigned int n;
 
+	/* One that was waited for may be there a moment longer, as far as the kernel is concerned. */
+	while ((n = process_nr_threads()) > vm->nr_vcpus + 1 && clock_boottime_ns() < limit)
+		clock_sleep_ns(ENDED_THREAD_POLL_NS);
 	if (n == vm->nr_vcpus + 1)
 		return 0;
 	return err_set(

@@ -12,6 +12,7 @@
 #include "host/file.h"
 #include "host/graft.h"
 #include "host/process.h"
+#include "machine/hugepages.h"
 #include "machine/vm.h"
 #include "update/grafting.h"
 #include "update/handover.h"
@@ -286,6 +287,8 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 int handover_start(struct migration *m, enum handover_step first, struct err *e)
 {
 	m->entered = 0;
+	/* It holds pages and, in a graft, is a thread that nobody takes over. */
+	hugepages_rest(m->vm->hugepages);
 	return go(m, first, e);
 }
 

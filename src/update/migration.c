@@ -108,6 +108,11 @@ struct migration_params *migration_params(struct migration *m)
 	return &m->params;
 }
 
+bool migration_is_idle(const struct migration *m)
+{
+	return (m->step == STEP_IDLE || m->step == STEP_DONE) && !m->populate && !m->holder;
+}
+
 bool migration_cap_get(const struct migration *m, enum migration_cap cap)
 {
 	return m->caps[cap];

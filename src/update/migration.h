@@ -119,6 +119,8 @@ int migration_attach_graft(struct migration *m, struct graft *g, struct cpr_stat
 int migration_incoming_graft(struct migration *m, struct err *e);
 
 struct migration_params *migration_params(struct migration *m);
+/* No attempt is under way, and none is being cleaned up after. */
+bool migration_is_idle(const struct migration *m);
 bool migration_cap_get(const struct migration *m, enum migration_cap cap);
 void migration_cap_set(struct migration *m, enum migration_cap cap, bool on);
 void migration_observe(struct migration *m, struct migration_observer *o);

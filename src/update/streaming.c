@@ -189,16 +189,10 @@ static void on_done(void *opaque)
 
 static int start_thread(struct streaming *st, struct err *e)
 {
-	sigset_t all, old;
-	int r;
+	int r = process_start_thread(&st->thread, st->sending ? "save" : "load", transfer, st, e);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&st->thread, NULL, transfer, st);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r)
-		return err_set_code(e, r, "cannot start the thread that moves the state");
-	pthread_setname_np(st->thread, st->sending ? "save" : "load");
+		return err_prefix(e, "the state cannot be moved");
 	st->running = true;
 	return STEP_WAIT;
 }
