@@ -36,6 +36,17 @@ static json_t *reason_to_json(const char *reason)
 	return json_pack("{s:b, s:s}", "guest", !strncmp(reason, "guest-", 6), "reason", reason);
 }
 
+/* @path: device_object_path(). */
+static json_t *device_to_event(const char *path)
+{
+	static const char named[] = "/machine/peripheral/";
+	json_t *data = json_pack("{s:s}", "path", path);
+
+	if (!strncmp(path, named, strlen(named)))
+		json_object_set_new(data, "device", json_string(path + strlen(named)));
+	return data;
+}
+
 static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 {
 	struct ctl *ctl = opaque;
@@ -58,6 +69,12 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 		break;
 	case VM_EVENT_POWERDOWN:
 		send_event(ctl, EVENT_POWERDOWN, NULL);
+		break;
+	case VM_EVENT_DEVICE_DELETED:
+		send_event(ctl, EVENT_DEVICE_DELETED, device_to_event(detail));
+		break;
+	case VM_EVENT_UNPLUG_ERROR:
+		send_event(ctl, EVENT_DEVICE_UNPLUG_GUEST_ERROR, device_to_event(detail));
 		break;
 	}
 }

@@ -19,6 +19,13 @@ static const struct schema_member pass_data[] = {
 	{ .name = NULL },
 };
 
+/* A device without an id has its path only. */
+static const struct schema_member device_data[] = {
+	{ "device", SCHEMA_STR, .optional = true },
+	SCHEMA_MEMBER("path", SCHEMA_STR),
+	{ .name = NULL },
+};
+
 const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_STOP] = { "STOP" },
 	[EVENT_RESUME] = { "RESUME" },
@@ -28,4 +35,6 @@ const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_POWERDOWN] = { "POWERDOWN" },
 	[EVENT_MIGRATION] = { "MIGRATION", migration_data },
 	[EVENT_MIGRATION_PASS] = { "MIGRATION_PASS", pass_data },
+	[EVENT_DEVICE_DELETED] = { "DEVICE_DELETED", device_data },
+	[EVENT_DEVICE_UNPLUG_GUEST_ERROR] = { "DEVICE_UNPLUG_GUEST_ERROR", device_data },
 };

@@ -2,11 +2,25 @@
 /* What the machine knows of a device: its class, its state table and its hooks. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "machine/device.h"
+#include "machine/device_type.h"
 #include "machine/vm.h"
+
+/* The place of a device whose state is ours: before the first whose state is KVM's. */
+static struct list *place_of(struct vm *vm, const struct device_class *class)
+{
+	struct list *pos = vm->devices.next;
+
+	if (class->in_kvm)
+		return &vm->devices;
+	while (pos != &vm->devices && !CONTAINER_OF(pos, struct device, link)->class->in_kvm)
+		pos = pos->next;
+	return pos;
+}
 
 void device_add(struct vm *vm, struct device *d, const struct device_class *class)
 {
@@ -22,17 +36,49 @@ void device_add(struct vm *vm, struct device *d, const struct device_class *clas
 		    o->instance_id >= d->instance_id)
 			d->instance_id = o->instance_id + 1;
 	}
-	list_add(&vm->devices, &d->link);
+	/* At the tail of a list that begins there. */
+	list_add(place_of(vm, class), &d->link);
 	/* What KVM keeps of an adopted machine is the guest's, not to be touched. */
 	if (class->reset && !(vm->graft && class->in_kvm))
 		class->reset(d);
 }
 
-void device_remove(struct device *d)
+void device_destroy(struct device *d)
 {
+	struct device_spec *spec = d->spec;
+
 	list_del(&d->link);
 	if (d->class->destroy)
 		d->class->destroy(d);
+	if (spec)
+		free(spec->config);
+	free(spec);
+}
+
+void device_remove(struct device *d)
+{
+	char object[DEVICE_OBJECT_MAX];
+	struct vm *vm = d->vm;
+
+	device_object_path(d, object, sizeof(object));
+	device_destroy(d);
+	vm_notify(vm, VM_EVENT_DEVICE_DELETED, object);
+}
+
+void device_unplug_failed(const struct device *d)
+{
+	char object[DEVICE_OBJECT_MAX];
+
+	device_object_path(d, object, sizeof(object));
+	vm_notify(d->vm, VM_EVENT_UNPLUG_ERROR, object);
+}
+
+void device_object_path(const struct device *d, char *out, size_t size)
+{
+	if (*d->id)
+		snprintf(out, size, "/machine/peripheral/%s", d->id);
+	else
+		snprintf(out, size, "/machine/peripheral-anon/device[%u]", d->number);
 }
 
 struct device *device_find(const struct vm *vm, const char *id)

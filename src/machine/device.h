@@ -33,6 +33,7 @@
 
 struct vm;
 struct device;
+struct device_spec;
 struct host_time;
 
 /* All hooks run with the machine lock held and no vCPU in the guest, unless said otherwise. */
@@ -82,21 +83,36 @@ struct device {
 	char id[DEVICE_ID_MAX];           /* [c] what the operator calls it; may be empty */
 	/* [c] Where it is, e.g. "0000:00:02.0"; empty: there is one place for it. */
 	char path[DEVICE_PATH_MAX];
+	/* [c] The bus it was put on, and where on it; set by the bus. Empty: on none. */
+	char bus[DEVICE_ID_MAX];
+	int32_t addr;
+	/* [m] How it was asked for, owned; NULL: it is the machine's own (device_type.h). */
+	struct device_spec *spec;
+	uint32_t number; /* [c] of those that were asked for without an id, from 0 */
+	bool hotplugged; /* [c] it came after the machine was built                */
 };
 
 /*
  * Puts @d, embedded in its device struct, on the machine's list, which owns it
  * from then on. Saving and loading go in that order: a device comes before the
  * interrupt controllers it drives, so that re-raised lines do not look like new
- * edges. Its path and id are set. Before the machine first runs, or while it runs for one that
+ * edges. So one whose state is ours goes before those of KVM's (in_kvm), whenever it comes. Its
+ * path and id are set. Before the machine first runs, or while it runs for one that
  * is plugged in.
  */
 void device_add(struct vm *vm, struct device *d, const struct device_class *class);
 /*
- * Takes @d off the machine's list and frees it: it was unplugged. The guest may run; machine
- * lock, main loop's thread, no update at work.
+ * Takes @d off the machine's list and frees it: it was unplugged, which the observers hear. The
+ * guest may run; machine lock, main loop's thread, no update at work.
  */
 void device_remove(struct device *d);
+/* Tells the observers that the guest does not let go of @d, which it was asked for. */
+void device_unplug_failed(const struct device *d);
+/* The same as device_remove() when the machine itself ends, of which nobody hears. */
+void device_destroy(struct device *d);
+/* What clients call a device that was asked for: "/machine/peripheral/ID", or by its number. */
+#define DEVICE_OBJECT_MAX (DEVICE_ID_MAX + 32)
+void device_object_path(const struct device *d, char *out, size_t size);
 /* The device the operator calls @id, or NULL. Machine lock. */
 struct device *device_find(const struct vm *vm, const char *id);
 /*

@@ -146,19 +146,13 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 
 void vm_destroy_devices(struct vm *vm)
 {
-	struct list *pos, *tmp;
-
 	if (vm->runstate == RUNSTATE_RUNNING) {
 		vcpu_pause_all(vm);
 		vm->runstate = RUNSTATE_SHUTDOWN;
 	}
-	list_for_each(pos, tmp, &vm->devices) {
-		struct device *d = CONTAINER_OF(pos, struct device, link);
-
-		list_del(&d->link);
-		if (d->class->destroy)
-			d->class->destroy(d);
-	}
+	/* A device may sit on a bus of one before it. */
+	while (!list_empty(&vm->devices))
+		device_destroy(CONTAINER_OF(vm->devices.prev, struct device, link));
 }
 
 /* Neither before its first instruction nor while an update has it, or has had it. */

@@ -42,6 +42,8 @@ enum vm_event {
 	VM_EVENT_RESET,    /* @detail: the reason, e.g. guest-reset           */
 	VM_EVENT_SHUTDOWN, /* @detail: the reason, e.g. guest-shutdown        */
 	VM_EVENT_POWERDOWN,
+	VM_EVENT_DEVICE_DELETED, /* @detail: device_object_path()              */
+	VM_EVENT_UNPLUG_ERROR,   /* likewise                                   */
 };
 
 struct vm_observer {
@@ -60,6 +62,8 @@ struct vm {
 	struct io_bus pio;    /* [m]                                                     */
 	struct io_bus mmio;   /* [m]                                                     */
 	struct list devices;  /* [l] struct device                                       */
+	uint32_t nr_unnamed;  /* [l] devices that were asked for without an id, so far   */
+	bool only_migratable; /* [c] a device that cannot be saved is refused            */
 	struct list backends; /* [m] struct backend                                     */
 	struct vcpu **vcpus;  /* [c]                                                     */
 	unsigned int nr_vcpus;

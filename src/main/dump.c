@@ -4,7 +4,7 @@
 
 #include "base/jsonw.h"
 #include "base/util.h"
-#include "dev/pc/pc.h"
+#include "dev/types.h"
 #include "host/file.h"
 #include "host/sock.h"
 #include "machine/globalstate.h"
@@ -25,6 +25,7 @@ static void dump_section(const char *idstr, const struct vs_desc *d, struct json
 
 void dump_vmstate(struct buf *out)
 {
+	const struct device_class *class;
 	struct jsonw json;
 
 	jsonw_init(&json, out);
@@ -34,9 +35,9 @@ void dump_vmstate(struct buf *out)
 	jsonw_end_object(&json);
 	dump_section(vcpu_state_desc.name, &vcpu_state_desc, &json);
 	dump_section(vcpu_apic_state_desc.name, &vcpu_apic_state_desc, &json);
-	for (unsigned int i = 0; pc_classes[i]; i++)
-		if (pc_classes[i]->state)
-			dump_section(pc_classes[i]->name, pc_classes[i]->state, &json);
+	for (unsigned int i = 0; (class = dev_class_at(i)); i++)
+		if (class->state)
+			dump_section(class->name, class->state, &json);
 	dump_section(ram_sample_desc.name, &ram_sample_desc, &json);
 	dump_section(global_state_desc.name, &global_state_desc, &json);
 	jsonw_end_object(&json);

@@ -127,6 +127,8 @@ static int create_devices(struct program *p, struct err *e)
 		if (p->consoles.serial[i])
 			cfg.serial[i] = p->consoles.serial[i]->chr;
 	r = pc_create_devices(p->vm, &cfg, e);
+	if (!r)
+		r = device_options_create(&p->opt.devices, p->vm, e);
 	if (!r && p->opt.only_migratable)
 		r = device_check_all_migratable(p->vm, e);
 	return r;
@@ -212,6 +214,7 @@ static int create_machine(struct program *p, struct err *e)
 	p->vm->boot = boot_machine;
 	p->vm->boot_opaque = p->boot;
 	p->vm->foreign = p->has_cpr || o->incoming;
+	p->vm->only_migratable = o->only_migratable;
 	return create_devices(p, e);
 }
 
@@ -565,6 +568,7 @@ int main(int argc, char **argv)
 		code = p->vm->exit_code;
 		take_apart(p);
 	}
+	device_options_fini(&p->opt.devices);
 	free(p);
 	return code;
 }

@@ -8,7 +8,6 @@
 #include "base/util.h"
 #include "ctl/channels.h"
 #include "ctl/chardev_opts.h"
-#include "dev/pc/pc.h"
 #include "machine/vm.h"
 #include "main/options.h"
 #include "main/trace_options.h"
@@ -418,12 +417,9 @@ static int parse_msg(struct options *o, const char *arg, struct err *e)
 	return parse_properties(o, msg_properties, NULL, arg, false, e);
 }
 
-/* Whatever is named: nothing can be added yet, what there is belongs to the machine. */
 static int parse_device(struct options *o, const char *arg, struct err *e)
 {
-	(void)o;
-	return err_set(e, EINVAL, "'%.*s' is not a valid device model name", (int)strcspn(arg, ","),
-		       arg);
+	return device_options_parse(&o->devices, arg, e);
 }
 
 static int parse_none(struct options *o, const char *arg, struct err *e)
@@ -514,7 +510,8 @@ static const struct option options[] = {
 	  "refuse devices whose state cannot be saved" },
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
-	{ "device", "MODEL", parse_device, "add a device; there are none yet, see -device help" },
+	{ "device", "DRIVER[,PROPERTIES]", parse_device,
+	  "add a device, also as a JSON object; help, or DRIVER,help; repeatable" },
 	{ "trace", "PATTERN|events=FILE", parse_trace,
 	  "enable trace events ('-PATTERN': disable), file=FILE: write them there; repeatable" },
 	{ "D", "FILE", parse_log_file, "append trace events to FILE, not to standard error" },
@@ -576,24 +573,19 @@ static void help_chardev(const char *arg)
 		printf("  %s\n", name);
 }
 
-static void help_device(const char *arg)
-{
-	(void)arg;
-	printf("There is no device that -device can add yet.\n"
-	       "Each machine of type " LAYOUT_MACHINE_TYPE " has these:\n");
-	for (unsigned int i = 0; pc_classes[i]; i++)
-		printf("  %s\n", pc_classes[i]->name);
-}
-
 /* Options whose argument may be `help`, `?`, or end with `,help`. */
 static const struct {
 	const char *name;
 	void (*print)(const char *arg);
 } helps[] = {
-	{ "machine", help_machine },   { "M", help_machine },
-	{ "cpu", help_cpu },           { "accel", help_accel },
-	{ "device", help_device },     { "object", objects_print_help },
-	{ "trace", trace_print_help }, { "chardev", help_chardev },
+	{ "machine", help_machine },
+	{ "M", help_machine },
+	{ "cpu", help_cpu },
+	{ "accel", help_accel },
+	{ "device", device_options_print_help },
+	{ "object", objects_print_help },
+	{ "trace", trace_print_help },
+	{ "chardev", help_chardev },
 };
 
 static bool asks_for_help(const char *arg)

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "machine/layout.h"
+#include "main/device_options.h"
 #include "main/objects.h"
 #include "update/channel.h"
 #include "update/params.h"
@@ -51,7 +52,8 @@ struct options {
 	unsigned int nr_qmp;
 	const char *monitor[OPTIONS_MAX_MONITORS];
 	unsigned int nr_monitor;
-	bool stopped; /* -S */
+	struct device_options devices; /* -device; freed by device_options_fini() */
+	bool stopped;                  /* -S */
 	bool nodefaults, nographic, no_reboot;
 	bool only_migratable;     /* a device that cannot be saved is refused */
 	const char *dump_vmstate; /* the file to describe the state tables in */

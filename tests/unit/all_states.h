@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "dev/pc/pc.h"
+#include "dev/types.h"
 #include "machine/globalstate.h"
 #include "machine/vcpu_state.h"
 #include "state/snapshot.h"
@@ -25,16 +25,17 @@ enum {
 
 static inline size_t all_descs(const struct vs_desc **descs)
 {
+	const struct device_class *c;
 	size_t n = 0;
 
 	descs[n++] = &vcpu_state_desc;
 	descs[n++] = &vcpu_apic_state_desc;
 	descs[n++] = &global_state_desc;
 	descs[n++] = &ram_sample_desc;
-	for (unsigned int i = 0; pc_classes[i]; i++) {
+	for (unsigned int i = 0; (c = dev_class_at(i)); i++) {
 		assert_true(n < MAX_DESCS);
-		if (pc_classes[i]->state)
-			descs[n++] = pc_classes[i]->state;
+		if (c->state)
+			descs[n++] = c->state;
 	}
 	return n;
 }

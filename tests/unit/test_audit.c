@@ -13,7 +13,7 @@
 
 #include "all_states.h"
 #include "base/util.h"
-#include "dev/pc/pc.h"
+#include "dev/types.h"
 #include "machine/globalstate.h"
 #include "machine/vcpu_state.h"
 #include "state/stream.h"
@@ -36,12 +36,15 @@ static void every_byte_of_every_state_is_in_its_table_once(void **state)
 
 static void every_class_has_a_state_or_says_that_it_has_none(void **state)
 {
-	(void)state;
-	assert_non_null(pc_classes[0]);
-	for (unsigned int i = 0; pc_classes[i]; i++) {
-		const struct device_class *c = pc_classes[i];
+	const struct device_class *c;
 
+	(void)state;
+	assert_non_null(dev_class_at(0));
+	for (unsigned int i = 0; (c = dev_class_at(i)); i++) {
 		assert_non_null(c->name);
+		assert_non_null(c->destroy);
+		for (unsigned int k = 0; k < i; k++)
+			assert_string_not_equal(dev_class_at(k)->name, c->name);
 		if (c->stateless == (c->state != NULL))
 			fail_msg("class '%s': state and stateless disagree", c->name);
 		/* A state that is not in the struct is both fetched and set by the class. */

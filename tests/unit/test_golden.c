@@ -104,17 +104,22 @@ static char *fields_text(const struct snapshot *s)
 	return text;
 }
 
+/* An idstr is a class's name, after where the device is, if there is more than one place. */
 static const struct vs_desc *desc_by_idstr(const char *idstr)
 {
+	const char *slash = strrchr(idstr, '/');
+	const struct device_class *c;
 	const struct vs_desc *descs[MAX_DESCS];
 	size_t n = all_descs(descs);
 
+	if (slash)
+		idstr = slash + 1;
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(descs[i]->name, idstr))
 			return descs[i];
-	for (unsigned int i = 0; pc_classes[i]; i++)
-		if (pc_classes[i]->alias && !strcmp(pc_classes[i]->alias, idstr))
-			return pc_classes[i]->state;
+	for (unsigned int i = 0; (c = dev_class_at(i)); i++)
+		if (c->alias && !strcmp(c->alias, idstr))
+			return c->state;
 	return NULL;
 }
 

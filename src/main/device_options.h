@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Devices of the command line: -device. */
+#ifndef MAIN_DEVICE_OPTIONS_H
+#define MAIN_DEVICE_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "machine/device_type.h"
+
+enum {
+	DEVICE_OPTIONS_MAX = 256
+};
+
+struct vm;
+
+/* In the order in which they were given, which is that of creation. */
+struct device_options {
+	struct device_spec *specs; /* owned */
+	unsigned int n;
+};
+
+/* The argument of one -device; on failure those before it are kept. */
+int device_options_parse(struct device_options *o, const char *arg, struct err *e);
+/*
+ * Creates them, once back ends and the machine's own devices are there. The error names the
+ * device; the machine has those before it then.
+ */
+int device_options_create(const struct device_options *o, struct vm *vm, struct err *e);
+void device_options_fini(struct device_options *o);
+
+/* The answer to @arg, `DRIVER,help` or `help`, on standard output. */
+void device_options_print_help(const char *arg);
+
+#endif
