@@ -19,6 +19,7 @@ struct loop {
 	int epoll_fd;
 	int wake_fd;        /* eventfd: work was posted, or quit           */
 	struct list timers; /* by deadline                                 */
+	struct list hooks;
 	pthread_mutex_t work_lock;
 	struct list work; /* guarded by work_lock                        */
 	bool quit;        /* atomic                                      */
@@ -37,6 +38,7 @@ int loop_create(struct loop **out, pthread_mutex_t *lock, struct err *e)
 		return err_set(e, ENOMEM, "no memory for the event loop");
 	l->lock = lock;
 	list_init(&l->timers);
+	list_init(&l->hooks);
 	list_init(&l->work);
 	pthread_mutex_init(&l->work_lock, NULL);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -166,6 +168,29 @@ void loop_work_cancel(struct loop *l, struct loop_work *w)
 	pthread_mutex_unlock(&l->work_lock);
 }
 
+void loop_hook_add(struct loop *l, struct loop_hook *h, void (*run)(void *opaque), void *opaque)
+{
+	h->run = run;
+	h->opaque = opaque;
+	list_add(&l->hooks, &h->link);
+}
+
+void loop_hook_del(struct loop_hook *h)
+{
+	list_del(&h->link);
+}
+
+static void run_hooks(struct loop *l)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &l->hooks) {
+		struct loop_hook *h = CONTAINER_OF(pos, struct loop_hook, link);
+
+		h->run(h->opaque);
+	}
+}
+
 static void run_timers(struct loop *l)
 {
 	uint64_t now = clock_boottime_ns();
@@ -219,10 +244,12 @@ static struct timespec *wait_time(struct loop *l, int timeout_ms, struct timespe
 
 void loop_run_once(struct loop *l, int timeout_ms)
 {
-	struct timespec ts, *wait = wait_time(l, timeout_ms, &ts);
+	struct timespec ts, *wait;
 	uint64_t drained;
 	int n;
 
+	run_hooks(l);
+	wait = wait_time(l, timeout_ms, &ts);
 	pthread_mutex_unlock(l->lock);
 	n = epoll_pwait2(l->epoll_fd, l->events, LOOP_MAX_EVENTS, wait, NULL);
 	pthread_mutex_lock(l->lock);

@@ -84,4 +84,17 @@ void loop_post(struct loop *l, struct loop_work *w);
 /* Forgets the call if it has not been made; no matter if it was not posted. */
 void loop_work_cancel(struct loop *l, struct loop_work *w);
 
+/*
+ * A call made in each round just before the loop waits: whatever was put together in
+ * the round is sent off at once. Embedded likewise; it may add and remove hooks.
+ */
+struct loop_hook {
+	struct list link;
+	void (*run)(void *opaque);
+	void *opaque;
+};
+
+void loop_hook_add(struct loop *l, struct loop_hook *h, void (*run)(void *opaque), void *opaque);
+void loop_hook_del(struct loop_hook *h);
+
 #endif

@@ -20,7 +20,7 @@
 struct vm;
 
 enum backend_kind {
-	BACKEND_DRIVE,   /* struct image    */
+	BACKEND_DRIVE,   /* struct disk     */
 	BACKEND_NET,     /* struct net      */
 	BACKEND_CHARDEV, /* struct chardev  */
 	BACKEND_KINDS
