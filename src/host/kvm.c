@@ -109,6 +109,18 @@ void kvm_irq_line(int vm_fd, unsigned int gsi, int level)
 	DO_IOCTL(vm_fd, KVM_IRQ_LINE, &line, &ignored);
 }
 
+int kvm_ioeventfd(int vm_fd, uint64_t gpa, int fd, bool on, struct err *e)
+{
+	/* No length: any, and KVM need not look at the instruction. */
+	struct kvm_ioeventfd arg = {
+		.addr = gpa,
+		.fd = fd,
+		.flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+	};
+
+	return DO_IOCTL(vm_fd, KVM_IOEVENTFD, &arg, e);
+}
+
 int kvm_get_tsc_khz(int vcpu_fd, struct err *e)
 {
 	return DO_IOCTL(vcpu_fd, KVM_GET_TSC_KHZ, VALUE(0), e);

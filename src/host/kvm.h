@@ -62,6 +62,12 @@ int kvm_create_irqchip(int vm_fd, struct err *e);
 int kvm_set_tss_addr(int vm_fd, uint64_t gpa, struct err *e);
 /* Drives a global system interrupt line. Fails only if the VM is gone, so it reports nothing. */
 void kvm_irq_line(int vm_fd, unsigned int gsi, int level);
+/*
+ * Has KVM write to eventfd @fd when the guest writes to memory address @gpa, whatever and however
+ * wide, instead of leaving the guest; or (@on false) undoes that. Waits until no vCPU sees the old
+ * ways. -EEXIST: there is one at that address; -ENOENT: there is none with that eventfd.
+ */
+int kvm_ioeventfd(int vm_fd, uint64_t gpa, int fd, bool on, struct err *e);
 /* The frequency of the guest's TSC in kHz; the first one returns it. */
 int kvm_get_tsc_khz(int vcpu_fd, struct err *e);
 int kvm_set_tsc_khz(int vcpu_fd, uint32_t khz, struct err *e);

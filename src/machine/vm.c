@@ -119,6 +119,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	list_init(&vm->devices);
 	list_init(&vm->backends);
 	list_init(&vm->observers);
+	doorbells_init(vm);
 	iobus_init(&vm->pio);
 	iobus_init(&vm->mmio);
 	loop_work_init(&vm->request_work, serve_requests, vm);
@@ -171,6 +172,7 @@ void vm_destroy(struct vm *vm)
 		return;
 	ended = guest_has_ended(vm);
 	vm_destroy_devices(vm);
+	doorbells_fini(vm);
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
 		vcpu_destroy(vm->vcpus[i]);
 	free(vm->vcpus);

@@ -21,6 +21,7 @@
 #include "base/list.h"
 #include "host/hostid.h"
 #include "host/loop.h"
+#include "machine/doorbell.h"
 #include "machine/iobus.h"
 #include "machine/irq.h"
 #include "machine/memmap.h"
@@ -65,7 +66,8 @@ struct vm {
 	uint32_t nr_unnamed;  /* [l] devices that were asked for without an id, so far   */
 	bool only_migratable; /* [c] a device that cannot be saved is refused            */
 	struct list backends; /* [m] struct backend                                     */
-	struct vcpu **vcpus;  /* [c]                                                     */
+	struct doorbells doorbells;
+	struct vcpu **vcpus; /* [c]                                                     */
 	unsigned int nr_vcpus;
 	/* [c] What -cpu host offers; NULL: vCPUs are adopted, or vm_config.cpuid_in_state. */
 	struct kvm_cpuid2 *cpuid;
