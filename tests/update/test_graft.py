@@ -283,7 +283,7 @@ def test_graft_to_a_static_program(vms, static_baton):
 
 
 def test_process_and_threads_stay(vms):
-    vm = vms("smp", smp=3).start()
+    vm = vms("smp", smp=3, extra=["-machine", "huge-pages=off"]).start()
     before = vm.qmp.cmd("query-cpus-fast")
     tasks = set(os.listdir("/proc/%d/task" % vm.pid))
     for _ in range(3):
