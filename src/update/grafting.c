@@ -225,7 +225,6 @@ static int wait_for_verdict(struct vcpu *v, void *arg, struct err *e)
 void grafting_hold(struct migration *m)
 {
 	vcpu_post_on_all(m->vm, wait_for_verdict, m->graft);
-	/* Who wants to know of the stop hears of it after the pause. */
 	m->stop_untold = vm_halt(m->vm, RUNSTATE_FINISH_MIGRATE);
 }
 
@@ -244,9 +243,6 @@ void grafting_undo_hold(struct migration *m)
 	graft_take_back(m->graft);
 	/* They only waited, which cannot fail. */
 	vcpu_finish_all(m->vm, &e);
-	if (m->stop_untold)
-		vm_notify(m->vm, VM_EVENT_STOP, NULL);
-	m->stop_untold = false;
 }
 
 int grafting_offer(struct migration *m, struct err *e)

@@ -148,6 +148,7 @@ static void finish(struct migration *m)
 	m->entered = 0;
 	m->end_ns = clock_boottime_ns();
 	m->times = *handover_times(m);
+	migration_tell(m);
 	watch_holder(m);
 	vm_set_busy(m->vm, false);
 	handover_release(m);
@@ -210,6 +211,7 @@ void handover_fail(struct migration *m, const struct err *e)
 		graft_fail(m->graft, e->msg);
 	snprintf(m->error, sizeof(m->error), "%s", e->msg);
 	trace_migrate_error(e->msg);
+	migration_tell(m);
 	populate_end(m);
 	m->end_ns = clock_boottime_ns();
 	loop_timer_cancel(&m->deadline);

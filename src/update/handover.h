@@ -137,8 +137,15 @@ struct migration {
 	bool ram_by_cpr;       /* new: RAM came by its descriptors, and is a running guest's */
 	bool claim_overdue;    /* old: the new side has the guest and was given more time    */
 	uint64_t stop_ns;      /* old: begin of the pause, where the peer cannot change it   */
-	bool stop_untold;      /* old: the observers do not know yet that the guest stopped */
-	bool given_away;       /* old: the guest is another process's              */
+	/*
+	 * Old side: in the pause nobody is told anything, for whoever listens would want a processor
+	 * then. migration_tell() makes up for it.
+	 */
+	bool quiet;
+	bool stop_untold;                /* that the guest stopped                       */
+	enum migration_status untold[4]; /* then this, in order                          */
+	unsigned int nr_untold;
+	bool given_away; /* old: the guest is another process's              */
 	pid_t peer_pid;
 	struct loop_fd cpr_watch;
 	struct loop_fd main_watch;
@@ -199,6 +206,8 @@ int migration_set_command(struct migration *m, char *const *argv, const char *pr
 /* Tells main/ that the image is about to be replaced, or that this failed. */
 void migration_notify_exec(struct migration *m, bool leaving);
 void migration_set_status(struct migration *m, enum migration_status status);
+/* Ends the quiet, if there is one: observers hear what has happened meanwhile, in its order. */
+void migration_tell(struct migration *m);
 /* The list of everything that has state here, machine and update; outside the pause. */
 int migration_list_state(struct migration *m, struct err *e);
 

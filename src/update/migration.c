@@ -141,12 +141,10 @@ void migration_notify_exec(struct migration *m, bool leaving)
 		m->exec_hook(m->exec_hook_opaque, leaving);
 }
 
-void migration_set_status(struct migration *m, enum migration_status status)
+static void tell_status(struct migration *m, enum migration_status status)
 {
 	struct list *pos, *tmp;
 
-	m->status = status;
-	trace_migrate_set_state(migration_status_name(status));
 	list_for_each(pos, tmp, &m->observers) {
 		struct migration_observer *o = CONTAINER_OF(pos, struct migration_observer, link);
 
@@ -154,6 +152,28 @@ void migration_set_status(struct migration *m, enum migration_status status)
 		if (status == MIGRATION_ACTIVE && !m->incoming && o->pass)
 			o->pass(o->opaque, 1);
 	}
+}
+
+void migration_set_status(struct migration *m, enum migration_status status)
+{
+	m->status = status;
+	trace_migrate_set_state(migration_status_name(status));
+	if (m->quiet && m->nr_untold < ARRAY_SIZE(m->untold))
+		m->untold[m->nr_untold++] = status;
+	else
+		tell_status(m, status);
+}
+
+void migration_tell(struct migration *m)
+{
+	unsigned int n = m->nr_untold;
+
+	if (m->stop_untold)
+		vm_notify(m->vm, VM_EVENT_STOP, NULL);
+	m->quiet = m->stop_untold = false;
+	m->nr_untold = 0;
+	for (unsigned int i = 0; i < n; i++)
+		tell_status(m, m->untold[i]);
 }
 
 /* An attempt is under way. */

@@ -329,8 +329,11 @@ int outgoing_stop(struct migration *m, struct err *e)
 	trace_vmstate_downtime_checkpoint("src-downtime-start");
 	m->saved_runstate = vm->runstate;
 	vm_set_busy(vm, true);
+	m->quiet = m->mode == MODE_CPR_GRAFT || m->mode == MODE_CPR_TRANSFER;
 	if (m->mode == MODE_CPR_GRAFT)
 		grafting_hold(m);
+	else if (m->quiet)
+		m->stop_untold = vm_halt(vm, RUNSTATE_FINISH_MIGRATE);
 	else
 		vm_stop(vm, RUNSTATE_FINISH_MIGRATE);
 	r = device_quiesce_all(vm, m->stop_ns + m->params.downtime_limit * UINT64_C(1000000), e);
