@@ -121,6 +121,18 @@ int kvm_ioeventfd(int vm_fd, uint64_t gpa, int fd, bool on, struct err *e)
 	return DO_IOCTL(vm_fd, KVM_IOEVENTFD, &arg, e);
 }
 
+void kvm_signal_msi(int vm_fd, uint64_t addr, uint32_t data)
+{
+	struct kvm_msi msi = {
+		.address_lo = (uint32_t)addr,
+		.address_hi = (uint32_t)(addr >> 32),
+		.data = data,
+	};
+	struct err ignored;
+
+	DO_IOCTL(vm_fd, KVM_SIGNAL_MSI, &msi, &ignored);
+}
+
 int kvm_get_tsc_khz(int vcpu_fd, struct err *e)
 {
 	return DO_IOCTL(vcpu_fd, KVM_GET_TSC_KHZ, VALUE(0), e);

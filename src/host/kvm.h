@@ -68,6 +68,8 @@ void kvm_irq_line(int vm_fd, unsigned int gsi, int level);
  * ways. -EEXIST: there is one at that address; -ENOENT: there is none with that eventfd.
  */
 int kvm_ioeventfd(int vm_fd, uint64_t gpa, int fd, bool on, struct err *e);
+/* Delivers a message-signalled interrupt to the local APICs: what @data at @addr says. */
+void kvm_signal_msi(int vm_fd, uint64_t addr, uint32_t data);
 /* The frequency of the guest's TSC in kHz; the first one returns it. */
 int kvm_get_tsc_khz(int vcpu_fd, struct err *e);
 int kvm_set_tsc_khz(int vcpu_fd, uint32_t khz, struct err *e);

@@ -45,6 +45,16 @@ struct device_class {
 	uint32_t state_offset;       /* of `s` in the device struct, where the defaults work */
 	bool in_kvm;                 /* its state is KVM's: stays where the VM stays         */
 	/*
+	 * Its section is left out of a state while it has the reset values of the table, and is
+	 * not missed in one. For what each machine has, but machines of earlier releases had not.
+	 */
+	bool optional;
+	/*
+	 * Judges a state that vs_decode() accepted by what this device is; before the machine takes
+	 * over anything. NULL: any fits.
+	 */
+	int (*fits)(const struct device *d, const void *state, struct err *e);
+	/*
 	 * Fills @state (state->size bytes) from the device without changing it.
 	 * NULL: copies `s`.
 	 */

@@ -34,14 +34,15 @@ void iobus_del(struct io_bus *bus, struct io_region *r)
 	list_del(&r->link);
 }
 
-static struct io_region *find_region(struct io_bus *bus, uint64_t addr)
+static struct io_region *find_region(struct io_bus *bus, uint64_t addr, unsigned int size)
 {
 	struct list *pos, *tmp;
 
 	list_for_each(pos, tmp, &bus->regions) {
 		struct io_region *r = CONTAINER_OF(pos, struct io_region, link);
 
-		if (addr >= r->base && addr - r->base < r->size)
+		if (r->exact_size ? addr == r->base && size == r->exact_size
+				  : addr >= r->base && addr - r->base < r->size)
 			return r;
 	}
 	bus->unclaimed++;
@@ -53,6 +54,8 @@ static unsigned int piece(const struct io_region *r, uint64_t offset, unsigned i
 {
 	unsigned int n = MIN(left, (unsigned int)r->max_size);
 
+	if (r->exact_size)
+		return r->exact_size;
 	if (n > r->size - offset)
 		n = (unsigned int)(r->size - offset);
 	while (n & (n - 1))
@@ -66,7 +69,7 @@ void iobus_read(struct io_bus *bus, uint64_t addr, void *data, unsigned int size
 
 	memset(data, 0xff, size);
 	while (size) {
-		struct io_region *r = find_region(bus, addr);
+		struct io_region *r = find_region(bus, addr, size);
 		unsigned int n = r ? piece(r, addr - r->base, size) : 0;
 		uint64_t v;
 
@@ -85,7 +88,7 @@ void iobus_write(struct io_bus *bus, uint64_t addr, const void *data, unsigned i
 	const uint8_t *p = data;
 
 	while (size) {
-		struct io_region *r = find_region(bus, addr);
+		struct io_region *r = find_region(bus, addr, size);
 		unsigned int n = r ? piece(r, addr - r->base, size) : 0;
 		uint64_t v = 0;
 

@@ -24,6 +24,11 @@ struct io_region {
 	uint64_t size;
 	uint8_t min_size; /* 1, 2, 4 or 8 */
 	uint8_t max_size;
+	/*
+	 * Not 0: takes only accesses of this size that begin at @base, and these whoever has the
+	 * addresses behind. For registers that share an address, as a PC's at port 0xcf8.
+	 */
+	uint8_t exact_size;
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int size);
 	void (*write)(void *opaque, uint64_t offset, unsigned int size, uint64_t value);
 	void *opaque;

@@ -25,8 +25,17 @@ typedef uint64_t gpa_t;
 /* What Intel's KVM needs for real mode; kept out of RAM and devices. */
 #define LAYOUT_IDENTITY_MAP UINT64_C(0xfeffc000)
 #define LAYOUT_TSS          UINT64_C(0xfeffd000)
-#define LAYOUT_IOAPIC       UINT64_C(0xfec00000)
-#define LAYOUT_LAPIC        UINT64_C(0xfee00000)
+/* PCI: configuration space of all buses, then where BARs can be below 4 GiB. */
+#define LAYOUT_PCI_ECAM       UINT64_C(0xc0000000)
+#define LAYOUT_PCI_ECAM_BYTES UINT64_C(0x10000000)
+#define LAYOUT_PCI_MMIO       UINT64_C(0xd0000000)
+#define LAYOUT_PCI_MMIO_END   UINT64_C(0xfec00000)
+/* Above, BARs can be wherever no RAM is; the guest is told of this many bytes from the first GiB on. */
+#define LAYOUT_PCI_MMIO64_BYTES UINT64_C(0x800000000)
+#define LAYOUT_PCI_PIO          0x1000 /* to the end; platform devices are below */
+#define LAYOUT_PCI_PIO_END      0x10000
+#define LAYOUT_IOAPIC           UINT64_C(0xfec00000)
+#define LAYOUT_LAPIC            UINT64_C(0xfee00000)
 
 /* Ports. */
 #define LAYOUT_PORT_PIT       0x40
@@ -36,7 +45,9 @@ typedef uint64_t gpa_t;
 #define LAYOUT_PORT_PORT92    0x92
 #define LAYOUT_PORT_ACPI_PM   0x600 /* PM1a event block, 4 ports */
 #define LAYOUT_PORT_ACPI_CNT  0x604 /* PM1a control block, 2     */
+#define LAYOUT_PORT_PCI_ADDR  0xcf8 /* a doubleword; its second byte is the next */
 #define LAYOUT_PORT_RESET     0xcf9
+#define LAYOUT_PORT_PCI_DATA  0xcfc
 #define LAYOUT_PORT_SERIAL(n) ((const uint16_t[]){ 0x3f8, 0x2f8, 0x3e8, 0x2e8 }[n])
 #define LAYOUT_NR_SERIAL      4
 
@@ -45,6 +56,9 @@ typedef uint64_t gpa_t;
 #define LAYOUT_IRQ_RTC       8
 #define LAYOUT_IRQ_SCI       9
 #define LAYOUT_IRQ_SERIAL(n) ((n)&1 ? 3u : 4u)
+/* The line of pin 0..3 (INTA#...) of a slot of the root bus: level-triggered, active-high. */
+#define LAYOUT_GSI_PCI             16u
+#define LAYOUT_GSI_INTX(slot, pin) (LAYOUT_GSI_PCI + ((slot) + (pin)) % 4u)
 
 /* ACPI PM1a control register: SLP_TYP of the soft-off state, as \_S5 in the DSDT says. */
 #define LAYOUT_SLP_TYP_S5 5

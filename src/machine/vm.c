@@ -413,3 +413,9 @@ struct irq vm_irq(struct vm *vm, unsigned int line)
 {
 	return (struct irq){ .set = set_irq_line, .opaque = vm, .line = line };
 }
+
+void vm_signal_msi(struct vm *vm, uint64_t addr, uint32_t data)
+{
+	if (!vm->graft)
+		kvm_signal_msi(vm->vm_fd, addr, data);
+}

@@ -31,6 +31,7 @@
 struct vcpu;
 struct graft;
 struct hugepages;
+struct pci_host;
 struct kvm_cpuid2;
 
 #define VM_MAX_VCPUS 64
@@ -62,6 +63,7 @@ struct vm {
 	struct memmap mem;    /* [c]                                                     */
 	struct io_bus pio;    /* [m]                                                     */
 	struct io_bus mmio;   /* [m]                                                     */
+	struct pci_host *pci; /* [c] the PCI buses; NULL: there are none                 */
 	struct list devices;  /* [l] struct device                                       */
 	uint32_t nr_unnamed;  /* [l] devices that were asked for without an id, so far   */
 	bool only_migratable; /* [c] a device that cannot be saved is refused            */
@@ -183,6 +185,9 @@ void vm_notify(struct vm *vm, enum vm_event event, const char *detail);
 
 /* The interrupt line @line (global system interrupt number) of the machine. */
 struct irq vm_irq(struct vm *vm, unsigned int line);
+
+/* Message-signalled interrupts to the vCPUs; none while the machine is another image's. */
+void vm_signal_msi(struct vm *vm, uint64_t addr, uint32_t data);
 
 /*
  * vm_start() in two parts, for a machine that was adopted: vm_arm() makes the vCPUs enter the

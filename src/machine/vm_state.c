@@ -15,6 +15,21 @@ static bool is_in(const struct device_class *class, enum vm_state_scope scope)
 	return class->state && (scope == VM_STATE_ALL || !class->in_kvm);
 }
 
+static int save_device(const struct device *d, void *state, struct err *e)
+{
+	if (d->class->capture)
+		return d->class->capture(d, state, e);
+	memcpy(state, device_state(d), d->class->state->size);
+	return 0;
+}
+
+/* Who looks at the list is to see whether the item would be sent. */
+static int list_optional(const struct device *d, struct snapshot_item *it, struct err *e)
+{
+	it->optional = d->class->optional;
+	return it->optional ? save_device(d, it->state, e) : 0;
+}
+
 /*
  * The order is that of loading. vCPUs come before the interrupt controllers,
  * whose pending interrupts go to the LAPICs; other devices come before them
@@ -55,6 +70,8 @@ int vm_list_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, 
 		r = snapshot_add(s, idstr, d->instance_id, d->class->state, e);
 		if (!r && d->class->alias)
 			r = snapshot_add_alias(s, d->class->alias, d->instance_id, e);
+		if (!r)
+			r = list_optional(d, &s->items[s->nr_items - 1], e);
 		if (r)
 			return r;
 	}
@@ -129,15 +146,7 @@ static int find_time_shift(struct vm *vm, struct load *load, struct err *e)
 	return load->time.other_boot ? vcpu_run_on_all(vm, set_tsc_shift, load, e) : 0;
 }
 
-static int save_device(const struct device *d, void *state, struct err *e)
-{
-	if (d->class->capture)
-		return d->class->capture(d, state, e);
-	memcpy(state, device_state(d), d->class->state->size);
-	return 0;
-}
-
-static int load_device(struct device *d, const void *state, struct err *e)
+static int load_device(struct device *d, void *state, struct err *e)
 {
 	int r = 0;
 
@@ -150,9 +159,19 @@ static int load_device(struct device *d, const void *state, struct err *e)
 	return r;
 }
 
-/* Calls save or load for each device that has state, with its item. */
-static int each_device(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, bool load,
-		       struct err *e)
+static int check_device(struct device *d, void *state, struct err *e)
+{
+	return d->class->fits ? d->class->fits(d, state, e) : 0;
+}
+
+static int save_device_item(struct device *d, void *state, struct err *e)
+{
+	return save_device(d, state, e);
+}
+
+/* Calls @fn for each device that has state, with its item. */
+static int each_device(struct vm *vm, enum vm_state_scope scope, struct snapshot *s,
+		       int (*fn)(struct device *d, void *state, struct err *e), struct err *e)
 {
 	size_t i = scope == VM_STATE_ALL ? 2 * (size_t)vm->nr_vcpus : 0;
 	struct list *pos, *tmp;
@@ -168,7 +187,7 @@ static int each_device(struct vm *vm, enum vm_state_scope scope, struct snapshot
 			return err_set(e, EINVAL, "the state list lacks device '%s' %u",
 				       d->class->name, d->instance_id);
 		state = s->items[i++].state;
-		r = load ? load_device(d, state, e) : save_device(d, state, e);
+		r = fn(d, state, e);
 		if (r)
 			return err_prefix(e, "device '%s' %u", d->class->name, d->instance_id);
 	}
@@ -179,19 +198,19 @@ int vm_save_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, 
 {
 	int r = scope == VM_STATE_ALL ? vcpu_run_on_all(vm, save_vcpu, s, e) : 0;
 
-	return r ? r : each_device(vm, scope, s, false, e);
+	return r ? r : each_device(vm, scope, s, save_device_item, e);
 }
 
 int vm_load_state(struct vm *vm, enum vm_state_scope scope, struct snapshot *s, struct err *e)
 {
 	struct load load = { .s = s };
-	int r = 0;
+	int r = each_device(vm, scope, s, check_device, e);
 
-	if (scope == VM_STATE_ALL)
+	if (!r && scope == VM_STATE_ALL)
 		r = find_time_shift(vm, &load, e);
 	if (!r && scope == VM_STATE_ALL)
 		r = vcpu_run_on_all(vm, load_vcpu, &load, e);
-	return r ? r : each_device(vm, scope, s, true, e);
+	return r ? r : each_device(vm, scope, s, load_device, e);
 }
 
 int vm_list_kept(unsigned int nr_vcpus, struct snapshot *s, struct err *e)

@@ -108,6 +108,16 @@ int snapshot_add_alias(struct snapshot *s, const char *idstr, uint32_t instance_
 	return 0;
 }
 
+bool snapshot_item_is_left_out(const struct snapshot_item *it)
+{
+	const uint8_t *p = it->state, *reset = it->desc->reset;
+
+	for (uint32_t i = 0; it->optional && i < it->desc->size; i++)
+		if (p[i] != (reset ? reset[i] : 0))
+			return false;
+	return it->optional;
+}
+
 int snapshot_add_ram(struct snapshot *s, const char *name, uint64_t size, struct err *e)
 {
 	struct snapshot_ram *p = realloc(s->rams, (s->nr_rams + 1) * sizeof(*p));

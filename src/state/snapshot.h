@@ -30,8 +30,9 @@ struct snapshot_item {
 	char alias_idstr[64];
 	uint32_t alias_instance_id;
 	const struct vs_desc *desc;
-	void *state; /* desc->size bytes, owned by the snapshot      */
-	bool loaded; /* set by decoding                              */
+	void *state;   /* desc->size bytes, owned by the snapshot      */
+	bool optional; /* left out while it has the reset values; not missed */
+	bool loaded;   /* set by decoding                              */
 };
 
 /* A RAM block as the stream lists it. */
@@ -76,6 +77,8 @@ int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
  * earlier release; it is saved under its own. -EEXIST if the name is taken.
  */
 int snapshot_add_alias(struct snapshot *s, const char *idstr, uint32_t instance_id, struct err *e);
+/* It is optional and has the reset values. */
+bool snapshot_item_is_left_out(const struct snapshot_item *it);
 /*
  * Lists a RAM block of @size bytes, in place; names are distinct. The caller may fill in
  * the rest of s->rams[s->nr_rams - 1]. -ENOMEM only.

@@ -191,7 +191,10 @@ int stream_put_tail(const struct snapshot *s, struct stream_sum *sum, struct buf
 	for (size_t i = 0; i < s->nr_items; i++) {
 		const struct snapshot_item *it = &s->items[i];
 
-		put_full(out, json, id++, it->idstr, it->instance_id, it->desc, it->state);
+		if (snapshot_item_is_left_out(it))
+			trace_savevm_section_skip(it->idstr, id);
+		else
+			put_full(out, json, id++, it->idstr, it->instance_id, it->desc, it->state);
 	}
 	/* The description of the checksum section does not depend on its values. */
 	put_full(&checksum_section, json, id, STREAM_CHECKSUM_IDSTR, 0, &checksum_desc, &check);
@@ -606,11 +609,19 @@ static int take_sections(struct cursor *in, struct snapshot *s, struct err *e)
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < s->nr_items; i++)
-		if (!s->items[i].loaded)
+	for (size_t i = 0; i < s->nr_items; i++) {
+		const struct snapshot_item *it = &s->items[i];
+
+		if (!it->loaded && !it->optional)
 			return err_set(e, EINVAL,
 				       "the state has no section '%s' %u, which this machine needs",
-				       s->items[i].idstr, s->items[i].instance_id);
+				       it->idstr, it->instance_id);
+		if (it->loaded)
+			continue;
+		memset(it->state, 0, it->desc->size);
+		if (it->desc->reset)
+			memcpy(it->state, it->desc->reset, it->desc->size);
+	}
 	return 0;
 }
 

@@ -24,6 +24,8 @@ json_t *sections_list(const struct snapshot *s)
 	char name[NAME_BYTES];
 
 	for (size_t i = 0; i < s->nr_items; i++) {
+		if (snapshot_item_is_left_out(&s->items[i]))
+			continue;
 		put_name(name, s->items[i].idstr, s->items[i].instance_id);
 		json_array_append_new(list, json_string(name));
 	}
@@ -102,7 +104,7 @@ int sections_check(const struct snapshot *ours, json_t *theirs, json_t *versions
 	for (size_t i = 0; i < ours->nr_items; i++) {
 		const struct snapshot_item *it = &ours->items[i];
 
-		if (list_has(theirs, it->idstr, it->instance_id) ||
+		if (it->optional || list_has(theirs, it->idstr, it->instance_id) ||
 		    (it->alias_idstr[0] &&
 		     list_has(theirs, it->alias_idstr, it->alias_instance_id)))
 			continue;

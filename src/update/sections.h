@@ -8,14 +8,17 @@
 #include "base/err.h"
 #include "state/snapshot.h"
 
-/* An array of "idstr instance", and an object of the version of each idstr; new references. */
+/*
+ * An array of "idstr instance", without what would be left out of a state now, and an object of the
+ * version of each idstr; new references.
+ */
 json_t *sections_list(const struct snapshot *s);
 json_t *sections_versions(const struct snapshot *s);
 
 /*
  * Whether a machine that lists @theirs, in these @versions (NULL: it does not say), can be
- * loaded into @ours: both have the same things, by name or alias, in versions that are read
- * here. -EINVAL names the first difference.
+ * loaded into @ours: both have the same things, optional ones aside, by name or alias, in
+ * versions that are read here. -EINVAL names the first difference.
  */
 int sections_check(const struct snapshot *ours, json_t *theirs, json_t *versions, struct err *e);
 

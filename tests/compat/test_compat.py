@@ -13,6 +13,9 @@ import vm as harness
 OLD = os.path.abspath(os.environ.get("BATON_OLD") or os.path.join(
     harness.ROOT, "build", "compat", "baton"))
 
+# Sections that are left out while they say nothing (device_class.optional).
+OPTIONAL = ("section pci-host does not exist",)
+
 pytestmark = pytest.mark.skipif(
     not os.path.exists(OLD),
     reason="NO EARLIER RELEASE WAS BUILT: tests/compat/build says why")
@@ -72,4 +75,4 @@ def test_tables_fit_each_other(old, tmp_path):
         tables.append(json.loads(path.read_text(encoding="ascii")))
     assert dump.differences(tables[0], tables[1]) == []
     assert [d for d in dump.differences(tables[1], tables[0])
-            if ": subsection " not in d] == []
+            if ": subsection " not in d and d not in OPTIONAL] == []

@@ -69,6 +69,28 @@ static void both_machines_have_the_same_things(void **state)
 	snapshot_fini(&b);
 }
 
+static void what_is_optional_is_not_missed(void **state)
+{
+	static const char *const some[] = { "thing" };
+	static const char *const more[] = { "thing", "late" };
+	struct snapshot old, new;
+	struct err e;
+
+	(void)state;
+	list(&old, some, ARRAY_SIZE(some), &desc_v1);
+	list(&new, more, ARRAY_SIZE(more), &desc_v1);
+	new.items[1].optional = true;
+	assert_int_equal(check(&old, &new, &e), 0);
+	assert_int_equal(check(&new, &old, &e), 0);
+	assert_int_equal(check(&new, &new, &e), 0);
+	((struct one *)new.items[1].state)->v = 1;
+	assert_int_equal(check(&new, &new, &e), 0);
+	assert_int_equal(check(&new, &old, &e), -EINVAL);
+	assert_string_equal(e.msg, "the old machine has 'late 0', this one has not");
+	snapshot_fini(&old);
+	snapshot_fini(&new);
+}
+
 static void versions_must_be_readable_here(void **state)
 {
 	static const char *const names[] = { "thing" };
@@ -170,6 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_machines_have_the_same_things),
+		cmocka_unit_test(what_is_optional_is_not_missed),
 		cmocka_unit_test(versions_must_be_readable_here),
 		cmocka_unit_test(a_renamed_thing_fits_under_its_former_name),
 		cmocka_unit_test(nonsense_is_refused),

@@ -428,6 +428,36 @@ static void sections_must_be_those_of_this_machine(void **state)
 	snapshot_fini(&s);
 }
 
+static void an_optional_section_is_sent_when_it_says_something(void **state)
+{
+	struct snapshot s;
+	AUTO_BUF without = { 0 };
+	AUTO_BUF with = { 0 };
+	struct err e;
+
+	(void)state;
+	list_machine(&s);
+	s.items[1].optional = true;
+	*item(&s, 0) = (struct thing){ .a = 5 };
+	assert_true(snapshot_item_is_left_out(&s.items[1]));
+	assert_false(snapshot_item_is_left_out(&s.items[0]));
+	assert_false(snapshot_item_is_left_out(&s.items[2]));
+	encode(&s, &without);
+	item(&s, 1)->late = 1;
+	assert_false(snapshot_item_is_left_out(&s.items[1]));
+	encode(&s, &with);
+	assert_true(with.len > without.len);
+	/* Missing, it has the reset values, whatever was there. */
+	*item(&s, 0) = (struct thing){ .a = 0 };
+	assert_int_equal(stream_decode(without.data, without.len, &s, &e), 0);
+	assert_int_equal(item(&s, 1)->late, 0);
+	assert_int_equal(item(&s, 0)->a, 5);
+	assert_int_equal(stream_decode(with.data, with.len, &s, &e), 0);
+	assert_int_equal(item(&s, 1)->late, 1);
+	assert_refused(&without, "the state has no section 'other' 0, which this machine needs");
+	snapshot_fini(&s);
+}
+
 static void a_section_that_comes_twice_is_refused(void **state)
 {
 	AUTO_BUF b = { 0 }, out = { 0 };
@@ -752,6 +782,7 @@ int main(void)
 		cmocka_unit_test(a_state_larger_than_any_is_not_even_read),
 		cmocka_unit_test(another_machine_type_is_refused),
 		cmocka_unit_test(sections_must_be_those_of_this_machine),
+		cmocka_unit_test(an_optional_section_is_sent_when_it_says_something),
 		cmocka_unit_test(a_section_that_comes_twice_is_refused),
 		cmocka_unit_test(other_ram_is_refused),
 		cmocka_unit_test(a_damaged_ram_section_behind_the_checksum_is_refused),

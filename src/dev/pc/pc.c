@@ -10,6 +10,7 @@
 #include "dev/pc/reset.h"
 #include "dev/pc/rtc.h"
 #include "dev/pc/serial.h"
+#include "dev/pci/host.h"
 #include "machine/vm.h"
 
 /* What creating a device may need to know. */
@@ -46,6 +47,12 @@ static int create_reset(struct vm *vm, const struct pc_parts *p, struct err *e)
 	return reset_create(vm, e);
 }
 
+static int create_pci_host(struct vm *vm, const struct pc_parts *p, struct err *e)
+{
+	(void)p;
+	return pci_host_create(vm, e);
+}
+
 static int create_i8259(struct vm *vm, const struct pc_parts *p, struct err *e)
 {
 	int r = i8259_create(vm, 0, e);
@@ -73,7 +80,8 @@ static int create_kvmclock(struct vm *vm, const struct pc_parts *p, struct err *
 }
 
 /* The list: one name per class, in order of creation and so of loading. */
-#define PC_DEVICES(X) X(serial) X(rtc) X(acpi_pm) X(reset) X(i8259) X(ioapic) X(i8254) X(kvmclock)
+#define PC_DEVICES(X) \
+	X(serial) X(rtc) X(acpi_pm) X(reset) X(pci_host) X(i8259) X(ioapic) X(i8254) X(kvmclock)
 
 #define CREATOR(name) create_##name,
 static int (*const pc_creators[])(struct vm *, const struct pc_parts *,

@@ -39,6 +39,7 @@ enum {
 	PCI_NR_BARS = 6,
 	PCI_MSIX_MAX = 64, /* vectors of a function */
 	PCI_DEVFNS = 256,
+	PCI_NR_INTX_LINES = 4, /* GSIs LAYOUT_GSI_PCI... */
 };
 #define PCI_NO_VECTOR 0xffff
 
@@ -53,6 +54,7 @@ struct pci_state {
 	uint32_t msix_ctrl[PCI_MSIX_MAX]; /* bit 0: masked */
 	uint64_t msix_pending;            /* bit per vector */
 	uint32_t intx_level;              /* 1: the function asserts its INTx pin */
+	uint32_t reserved;
 };
 extern const struct vs_desc pci_state_desc;
 
@@ -63,6 +65,8 @@ struct pci_ident {
 	uint8_t revision;
 	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
 	bool intx;           /* it may assert INTA# */
+	bool multifunction;  /* function 0 of a slot that may have others */
+	bool bridge;         /* a type 1 header; the device adds an Express capability of its own */
 };
 
 enum pci_bar_kind {
@@ -79,28 +83,35 @@ struct pci_bar {
 	struct io_region region; /* callbacks, sizes and opaque are the device's, base is ours */
 	struct ram_block *ram;   /* not NULL: memory in place of a region   */
 	bool mapped;             /* [m] is on the machine's bus             */
+	bool wanted;             /* [m] is to be there                      */
+	uint64_t address;        /* [m] if @wanted: where                   */
 };
 
 struct pci_function {
+	struct vm *vm;                     /* [c]                                          */
 	struct device *dev;                /* [c]                                          */
 	struct pci_bus *bus;               /* [c]                                          */
 	uint8_t devfn;                     /* [c] slot << 3 | function                     */
 	struct pci_state *s;               /* [c] in the device's state                    */
 	uint8_t mask[PCI_CONFIG_BYTES];    /* [c] bits the guest may write         */
 	uint8_t w1c[PCI_CONFIG_BYTES];     /* [c] bits that writing 1 clears       */
+	uint8_t dynamic[PCI_CONFIG_BYTES]; /* [c] bits the device itself changes   */
 	uint8_t initial[PCI_CONFIG_BYTES]; /* [c] config space after reset      */
-	uint8_t next_cap;                  /* [c] where the next capability goes           */
+	uint16_t next_cap;                 /* [c] where the next capability goes           */
 	struct pci_bar bars[PCI_NR_BARS];
-	uint8_t msix_cap;        /* [c] offset of the capability; 0: none        */
-	unsigned int nr_vectors; /* [c]                                        */
+	uint8_t msix_cap;          /* [c] offset of the capability; 0: none        */
+	unsigned int nr_vectors;   /* [c]                                        */
+	struct pci_bus *secondary; /* [c] the bus behind it, if it is a bridge; else NULL  */
 	/* After the guest has written to config space, [@offset, +@size); NULL: no matter. */
 	void (*config_written)(struct pci_function *f, unsigned int offset, unsigned int size);
 };
 
 /*
- * Puts @f, in a device that is being created, on a bus: @config says which and where. Sets @dev's
- * path and id and claims the slot. @s is in the device's state. -ENOENT without such a bus,
- * -EBUSY names who has the slot, -ENOSPC if all are taken.
+ * Puts @f, which is zeroed and in a device that is being created, on a bus: @config says which and
+ * where. Sets @dev's path and id, claims the slot, and gives the function a header and a PCI
+ * Express capability. @s is in the device's state. -ENOENT without such a bus, -EBUSY names
+ * who has the slot, -ENOSPC if all are taken, -EOPNOTSUPP if it comes while the guest runs and
+ * the bus does not allow that.
  */
 int pci_function_init(struct pci_function *f, struct vm *vm, struct device *dev,
 		      struct pci_state *s, const struct device_config *config,
@@ -123,10 +134,13 @@ void pci_add_ram_bar(struct pci_function *f, unsigned int index, enum pci_bar_ki
 /* MSI-X with @vectors, its table in BAR @bar of its own. */
 int pci_add_msix(struct pci_function *f, unsigned int bar, unsigned int vectors, struct err *e);
 
-/* Calls of the device's reset(), loaded() and when its state was checked. */
+/* To be called by the device's reset() and loaded(). */
 void pci_reset(struct pci_function *f);
 void pci_loaded(struct pci_function *f);
-/* The state fits: what is constant in config space is as here. For the class's table, by the device. */
+/*
+ * To be called by the device's fits(): the state is one that this function can have. What is
+ * constant in config space is as here, and there is no vector beyond its own.
+ */
 int pci_check_state(const struct pci_function *f, const struct pci_state *s, struct err *e);
 
 /* True once the guest has enabled MSI-X: then pci_notify(), else the INTx pin. */
@@ -138,9 +152,18 @@ void pci_set_intx(struct pci_function *f, bool level);
 /* The guest allows the device to reach memory by itself. */
 bool pci_is_master(const struct pci_function *f);
 
+/* Accesses of the guest; @offset + @size <= 4096, size 1, 2 or 4. */
+uint32_t pci_config_read(const struct pci_function *f, unsigned int offset, unsigned int size);
+void pci_config_write(struct pci_function *f, unsigned int offset, unsigned int size,
+		      uint32_t value);
+
 uint8_t pci_get8(const struct pci_function *f, unsigned int offset);
 uint16_t pci_get16(const struct pci_function *f, unsigned int offset);
 uint32_t pci_get32(const struct pci_function *f, unsigned int offset);
+/* What the device itself changes in the state; the bits are in @dynamic or @w1c. */
+void pci_set_dynamic16(struct pci_function *f, unsigned int offset, uint16_t value, uint16_t bits);
+/* While the device is created: reset values, and what the guest may write. */
+void pci_set_initial8(struct pci_function *f, unsigned int offset, uint8_t value, uint8_t mask);
 void pci_set_initial16(struct pci_function *f, unsigned int offset, uint16_t value, uint16_t mask);
 void pci_set_initial32(struct pci_function *f, unsigned int offset, uint32_t value, uint32_t mask);
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers of PCI configuration space; PCI Express Base Specification, chapter 7. */
+#ifndef DEV_PCI_REGS_H
+#define DEV_PCI_REGS_H
+
+enum pci_reg {
+	PCI_VENDOR = 0x00,
+	PCI_DEVICE = 0x02,
+	PCI_COMMAND = 0x04,
+	PCI_STATUS = 0x06,
+	PCI_REVISION = 0x08,
+	PCI_CLASS = 0x09, /* three bytes, programming interface first */
+	PCI_CACHE_LINE = 0x0c,
+	PCI_HEADER_TYPE = 0x0e,
+	PCI_BAR0 = 0x10,
+	PCI_SUBSYSTEM_VENDOR = 0x2c,
+	PCI_SUBSYSTEM = 0x2e,
+	PCI_CAPABILITIES = 0x34,
+	PCI_INTERRUPT_LINE = 0x3c,
+	PCI_INTERRUPT_PIN = 0x3d,
+	PCI_FIRST_CAPABILITY = 0x40,
+	/* Type 1 headers. */
+	PCI_PRIMARY_BUS = 0x18,
+	PCI_SECONDARY_BUS = 0x19,
+	PCI_SUBORDINATE_BUS = 0x1a,
+	PCI_IO_BASE = 0x1c,
+	PCI_IO_LIMIT = 0x1d,
+	PCI_MEM_BASE = 0x20,
+	PCI_MEM_LIMIT = 0x22,
+	PCI_PREF_BASE = 0x24,
+	PCI_PREF_LIMIT = 0x26,
+	PCI_PREF_BASE_HIGH = 0x28,
+	PCI_PREF_LIMIT_HIGH = 0x2c,
+	PCI_BRIDGE_CONTROL = 0x3e,
+};
+
+enum {
+	PCI_COMMAND_IO = 0x0001,
+	PCI_COMMAND_MEMORY = 0x0002,
+	PCI_COMMAND_MASTER = 0x0004,
+	PCI_COMMAND_PARITY = 0x0040,
+	PCI_COMMAND_SERR = 0x0100,
+	PCI_COMMAND_NO_INTX = 0x0400,
+
+	PCI_STATUS_INTERRUPT = 0x08,
+	PCI_STATUS_CAPABILITIES = 0x10,
+
+	PCI_HEADER_BRIDGE = 0x01,
+	PCI_HEADER_MULTIFUNCTION = 0x80,
+
+	PCI_BAR_IO_SPACE = 0x01,
+	PCI_BAR_64 = 0x04,
+	PCI_BAR_PREFETCHABLE = 0x08,
+
+	PCI_BRIDGE_CONTROL_RESET = 0x40,
+
+	PCI_CAP_MSI = 0x05,
+	PCI_CAP_VENDOR = 0x09,
+	PCI_CAP_EXPRESS = 0x10,
+	PCI_CAP_MSIX = 0x11,
+
+	PCI_MSIX_CONTROL = 2, /* offsets in the capability */
+	PCI_MSIX_ENABLE = 0x8000,
+	PCI_MSIX_MASK_ALL = 0x4000,
+	PCI_MSIX_VECTOR_MASKED = 1,
+};
+
+/* The PCI Express capability, version 2: offsets in it, section 7.5.3. */
+enum pci_express_reg {
+	PCI_EXP_FLAGS = 0x02,
+	PCI_EXP_DEV_CAP = 0x04,
+	PCI_EXP_DEV_CTL = 0x08,
+	PCI_EXP_DEV_STA = 0x0a,
+	PCI_EXP_LINK_CAP = 0x0c,
+	PCI_EXP_LINK_CTL = 0x10,
+	PCI_EXP_LINK_STA = 0x12,
+	PCI_EXP_SLOT_CAP = 0x14,
+	PCI_EXP_SLOT_CTL = 0x18,
+	PCI_EXP_SLOT_STA = 0x1a,
+	PCI_EXP_ROOT_CTL = 0x1c,
+	PCI_EXP_BYTES = 0x3c,
+};
+
+enum {
+	PCI_EXP_VERSION = 2,
+	PCI_EXP_TYPE_SHIFT = 4,
+	PCI_EXP_TYPE_ENDPOINT = 0,
+	PCI_EXP_TYPE_ROOT_PORT = 4,
+	PCI_EXP_TYPE_INTEGRATED = 9, /* endpoint on the root bus */
+	PCI_EXP_DEV_CAP_ROLE = 1 << 15,
+	PCI_EXP_DEV_CTL_BITS = 0x70ff, /* error reporting, payload and request sizes */
+	PCI_EXP_LINK_X1_2500 = 0x11,   /* width 1, 2.5 GT/s */
+};
+
+#endif
