@@ -68,10 +68,34 @@ def start(subject, ram, mode=None, smp=1, guest="gap", append=APPEND,
         else:
             vm.start(wait_ready=False)
             vm.wait_ready(timeout)
+        if subject.name == "baton":
+            wait_gathered(vm)
     except BaseException:
         close(vm)
         raise
     return vm
+
+
+def _huge_bytes(pid):
+    with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
+        for line in f:
+            if line.startswith("ShmemPmdMapped:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def wait_gathered(vm):
+    """Until the program gathers no more RAM into huge pages.
+
+    It begins a second after the start; a host may have none to give.
+    """
+    begin = last = time.monotonic()
+    before = 0
+    while time.monotonic() - max(last, begin + 1.0) < 1.0:
+        time.sleep(0.05)
+        now = _huge_bytes(vm.pid)
+        if now != before:
+            before, last = now, time.monotonic()
 
 
 def close(vm):

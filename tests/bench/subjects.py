@@ -44,6 +44,14 @@ class QemuVm(harness.Vm):
         return self.command[1:] + list(self.machine) + args
 
 
+class SmallPageVm(harness.Vm):
+    """Baton that does not gather RAM into huge pages."""
+
+    def args(self, generation, extra=()):
+        return super().args(generation, extra) + [
+            "-machine", "huge-pages=off"]
+
+
 class Subject:
     """A program and machine under measurement.
 
@@ -98,12 +106,14 @@ def _mode_names(modes):
     return {mode: "cpr-" + mode for mode in modes}
 
 
-def baton():
-    """Baton as a subject."""
+def baton(small_pages=False):
+    """Baton as a subject, as it is or with RAM in pages of 4 KiB."""
     version, modes = _ask([harness.BATON],
                           ["-S", "-kernel", harness.guest_path("gap")],
                           _mode_names(MODES))
-    return Subject("baton", harness.Vm, [harness.BATON], modes, version)
+    return Subject("baton-4k" if small_pages else "baton",
+                   SmallPageVm if small_pages else harness.Vm,
+                   [harness.BATON], modes, version)
 
 
 def root_command(root):

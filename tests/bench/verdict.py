@@ -32,8 +32,8 @@ class Figures:
         """a / b of two figures, None if one is missing."""
         return a / b if a is not None and b else None
 
-    def against(self, mode, other, other_mode, ram, key):
-        return self.over(self.ours(mode, ram, key),
+    def against(self, mode, other, other_mode, ram, key, ours="baton"):
+        return self.over(self.get(ours, mode, ram, key),
                          self.get(other, other_mode, ram, key))
 
     def sizes(self, mode, key):
@@ -110,13 +110,18 @@ def _transfer(f):
            f.growth("transfer", "256M", "8G"), 0.1, "share",
            "--parts pause --ram 256M,8G --modes transfer")
     for kind, limit in (("write", 0.2), ("read", 0.8)):
-        yield ("first %s of all RAM over QEMU's, 1 GiB" % kind, f.against(
-            "transfer", "qemu-microvm", "transfer", REFERENCE,
-            "first-" + kind), limit, "x", run)
+        for ours, how in (("baton", ""), ("baton-4k", ", huge-pages=off")):
+            yield ("first %s of all RAM over QEMU's, 1 GiB%s" % (kind, how),
+                   f.against("transfer", "qemu-microvm", "transfer",
+                             REFERENCE, "first-" + kind, ours), limit, "x",
+                   run)
     for kind in ("read", "write"):
+        yield ("first %s over steady state, RAM gathered" % kind, f.over(
+            f.ours("transfer", REFERENCE, "first-" + kind),
+            f.ours("transfer", REFERENCE, "steady-" + kind)), 2.0, "x", run)
         huge = f.results.get("huge", {}).get("summary", {})
         first, steady = huge.get("first-" + kind), huge.get("steady-" + kind)
-        yield ("first %s over steady state, huge pages" % kind,
+        yield ("first %s over steady state, hugetlb=on" % kind,
                f.over(first and first["p50"], steady and steady["p50"]), 2.0,
                "x", "--parts huge")
 
@@ -136,9 +141,10 @@ def _exec(f):
     yield ("pause over QEMU's microvm, 4 GiB",
            f.against("exec", "qemu-microvm", "exec", "4G", "pause"), 1 / 15,
            "x", "--parts pause --ram 4G --modes exec")
-    yield ("first write of all RAM over QEMU's, 1 GiB", f.against(
-        "exec", "qemu-microvm", "exec", REFERENCE, "first-write"), 0.5, "x",
-           "--parts pause --ram 1G --modes exec")
+    for ours, how in (("baton", ""), ("baton-4k", ", huge-pages=off")):
+        yield ("first write of all RAM over QEMU's, 1 GiB%s" % how, f.against(
+            "exec", "qemu-microvm", "exec", REFERENCE, "first-write", ours),
+               0.5, "x", "--parts pause --ram 1G --modes exec")
 
 
 def _whole(f):
