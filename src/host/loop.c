@@ -205,11 +205,24 @@ static void run_timers(struct loop *l)
 	}
 }
 
+/* What is posted from now on is done in the next round, so that descriptors have their turn. */
+static size_t count_work(struct loop *l)
+{
+	struct list *pos, *tmp;
+	size_t n = 0;
+
+	pthread_mutex_lock(&l->work_lock);
+	list_for_each(pos, tmp, &l->work)
+		n++;
+	pthread_mutex_unlock(&l->work_lock);
+	return n;
+}
+
 static void run_work(struct loop *l)
 {
 	struct loop_work *w;
 
-	for (;;) {
+	for (size_t n = count_work(l); n; n--) {
 		pthread_mutex_lock(&l->work_lock);
 		w = NULL;
 		if (!list_empty(&l->work)) {

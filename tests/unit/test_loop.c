@@ -377,6 +377,33 @@ static void work_posted_twice_runs_once_and_in_order(void **state)
 	assert_string_equal(f->log, "bab");
 }
 
+static void on_endless_work(void *opaque)
+{
+	struct call *c = opaque;
+
+	note(c->f, c->name);
+	c->count++;
+	loop_post(c->f->loop, &c->w);
+}
+
+static void work_that_posts_itself_again_leaves_descriptors_their_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct call c = { .f = f, .name = 'c' };
+	struct watch w;
+
+	loop_work_init(&c.w, on_endless_work, &c);
+	loop_post(f->loop, &c.w);
+	watch(f, &w, 'w', 3);
+	for (unsigned int i = 1; i <= 3; i++) {
+		loop_run_once(f->loop, -1);
+		assert_int_equal(c.count, i);
+	}
+	assert_string_equal(f->log, "wcwcwc");
+	loop_work_cancel(f->loop, &c.w);
+	unwatch(&w, w.w.fd);
+}
+
 static void cancelled_work_does_not_run(void **state)
 {
 	struct fixture *f = *state;
@@ -450,6 +477,9 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(work_posted_twice_runs_once_and_in_order, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(
+			work_that_posts_itself_again_leaves_descriptors_their_turn, setup,
+			teardown),
 		cmocka_unit_test_setup_teardown(cancelled_work_does_not_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(quit_ends_the_loop_from_any_thread, setup,
 						teardown),
