@@ -8,7 +8,7 @@
 
 static const struct command *const tables[] = {
 	monitor_commands, machine_commands, migration_commands, cpr_commands,
-	fd_commands,      object_commands,  trace_commands,
+	fd_commands,      object_commands,  trace_commands,     net_commands,
 };
 
 const struct command *command_find(const char *name)

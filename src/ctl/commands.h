@@ -36,6 +36,7 @@ extern const struct command cpr_commands[];
 extern const struct command monitor_commands[];
 extern const struct command trace_commands[];
 extern const struct command object_commands[];
+extern const struct command net_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

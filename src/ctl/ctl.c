@@ -8,6 +8,7 @@
 #include "ctl/events.h"
 #include "ctl/hmp.h"
 #include "ctl/monitor.h"
+#include "ctl/netdevs.h"
 #include "ctl/objects.h"
 #include "ctl/qmp.h"
 #include "host/clock.h"
@@ -99,6 +100,18 @@ static void on_migration_pass(void *opaque, uint64_t pass)
 		send_event(ctl, EVENT_MIGRATION_PASS, json_pack("{s:I}", "pass", (json_int_t)pass));
 }
 
+/* A stream netdev's peer has come, or gone. */
+static void on_netdev(void *opaque, const char *id, const char *address)
+{
+	if (address)
+		send_event(opaque, EVENT_NETDEV_STREAM_CONNECTED,
+			   json_pack("{s:s, s:{s:s, s:s}}", "netdev-id", id, "addr", "type",
+				     "description", "str", address));
+	else
+		send_event(opaque, EVENT_NETDEV_STREAM_DISCONNECTED,
+			   json_pack("{s:s}", "netdev-id", id));
+}
+
 int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
 {
 	struct ctl *ctl = calloc(1, sizeof(*ctl));
@@ -118,6 +131,10 @@ int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
 	ctl->migration_observer.opaque = ctl;
 	vm_observe(config->vm, &ctl->vm_observer);
 	migration_observe(config->migration, &ctl->migration_observer);
+	if (config->netdevs) {
+		config->netdevs->told = on_netdev;
+		config->netdevs->told_opaque = ctl;
+	}
 	*out = ctl;
 	return 0;
 }
@@ -129,6 +146,8 @@ void ctl_destroy(struct ctl *ctl)
 
 	if (!ctl)
 		return;
+	if (ctl->config.netdevs)
+		ctl->config.netdevs->told = NULL;
 	list_del(&ctl->vm_observer.link);
 	list_del(&ctl->migration_observer.link);
 	list_for_each(pos, tmp, &ctl->qmps)

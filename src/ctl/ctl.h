@@ -19,6 +19,7 @@
 struct chardev;
 struct ctl;
 struct migration;
+struct netdevs;
 struct vm;
 
 /* The version of the interface spoken here, in QEMU's numbers, and ours. */
@@ -31,6 +32,7 @@ struct vm;
 struct ctl_config {
 	struct vm *vm;
 	struct migration *migration;
+	struct netdevs *netdevs;         /* NULL: none can be added                              */
 	const char *name;                /* -name; NULL: none                            */
 	const char *uuid;                /* NULL: all zero                               */
 	void (*powerdown)(void *opaque); /* presses the power button; NULL: there is none */

@@ -26,6 +26,24 @@ static const struct schema_member device_data[] = {
 	{ .name = NULL },
 };
 
+static const struct schema_member stream_address_members[] = {
+	SCHEMA_MEMBER("type", SCHEMA_STR),
+	SCHEMA_MEMBER("str", SCHEMA_STR),
+	{ .name = NULL },
+};
+static const struct schema stream_address = { .member = stream_address_members };
+
+static const struct schema_member stream_connected_data[] = {
+	SCHEMA_MEMBER("netdev-id", SCHEMA_STR),
+	{ "addr", SCHEMA_STRUCT, .members = &stream_address },
+	{ .name = NULL },
+};
+
+static const struct schema_member stream_gone_data[] = {
+	SCHEMA_MEMBER("netdev-id", SCHEMA_STR),
+	{ .name = NULL },
+};
+
 const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_STOP] = { "STOP" },
 	[EVENT_RESUME] = { "RESUME" },
@@ -35,6 +53,8 @@ const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_POWERDOWN] = { "POWERDOWN" },
 	[EVENT_MIGRATION] = { "MIGRATION", migration_data },
 	[EVENT_MIGRATION_PASS] = { "MIGRATION_PASS", pass_data },
+	[EVENT_NETDEV_STREAM_CONNECTED] = { "NETDEV_STREAM_CONNECTED", stream_connected_data },
+	[EVENT_NETDEV_STREAM_DISCONNECTED] = { "NETDEV_STREAM_DISCONNECTED", stream_gone_data },
 	[EVENT_DEVICE_DELETED] = { "DEVICE_DELETED", device_data },
 	[EVENT_DEVICE_UNPLUG_GUEST_ERROR] = { "DEVICE_UNPLUG_GUEST_ERROR", device_data },
 };

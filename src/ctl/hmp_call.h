@@ -32,6 +32,11 @@ void hmp_bad_args(struct hmp_call *c, const char *command, const char *sub, cons
 
 /* What `info WHAT REST` does; prints what there is if @rest is empty. */
 void hmp_info(struct hmp_call *c, char *rest);
+/* What is about the network: hmp_net.c. */
+void hmp_netdev_add(struct hmp_call *c, char *rest);
+void hmp_set_link(struct hmp_call *c, char *rest);
+void hmp_info_network(struct hmp_call *c, char *rest);
+
 /* Prints a line of help on `info @what`, or on all with NULL; false if there is none. */
 bool hmp_info_help(struct hmp_call *c, const char *what);
 

@@ -240,6 +240,11 @@ static void cmd_device_del(struct hmp_call *c, char *rest)
 	run_with_word(c, "device_del", "device_del", "id", rest);
 }
 
+static void cmd_netdev_del(struct hmp_call *c, char *rest)
+{
+	run_with_word(c, "netdev_del", "netdev_del", "id", rest);
+}
+
 static const struct schema_member *find_member(const struct schema *s, const char *name)
 {
 	const struct schema_member *found = NULL;
@@ -393,6 +398,11 @@ static const struct hmp_command commands[] = {
 	{ "object_del", NULL, NULL, cmd_object_del, "ID", "remove a memory backend" },
 	{ "device_add", NULL, NULL, cmd_device_add, "DRIVER[,KEY=VALUE...]", "add a device" },
 	{ "device_del", NULL, NULL, cmd_device_del, "ID", "remove a device" },
+	{ "netdev_add", NULL, NULL, hmp_netdev_add, "TYPE,id=ID[,KEY=VALUE...]",
+	  "add a network back end" },
+	{ "netdev_del", NULL, NULL, cmd_netdev_del, "ID", "remove a network back end" },
+	{ "set_link", NULL, NULL, hmp_set_link, "NAME on|off",
+	  "plug a network cable, or unplug it" },
 	{ "trace-event", NULL, NULL, cmd_trace_event, "NAME on|off",
 	  "enable or disable trace events" },
 	{ "qom-list", NULL, NULL, cmd_qom_list, "[PATH]", "list the properties of an object" },

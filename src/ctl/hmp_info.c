@@ -269,6 +269,7 @@ static const struct {
 	{ "migrate_capabilities", "", info_capabilities, "show migration capabilities" },
 	{ "migrate_parameters", "", info_parameters, "show migration parameters" },
 	{ "name", "", info_name, "show the machine's name" },
+	{ "network", "", hmp_info_network, "show network back ends" },
 	{ "qom-tree", "[PATH]", info_qom_tree, "show the tree of objects" },
 	{ "status", "", info_status, "show the run state" },
 	{ "trace-events", "[PATTERN]", info_trace_events, "show which trace events are on" },

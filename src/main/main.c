@@ -13,6 +13,7 @@
 #include "boot/boot.h"
 #include "ctl/carry.h"
 #include "ctl/ctl.h"
+#include "ctl/netdevs.h"
 #include "dev/pc/pc.h"
 #include "host/graft.h"
 #include "host/hostid.h"
@@ -44,6 +45,7 @@ struct program {
 	struct migration *migration;
 	struct ctl *ctl;
 	struct consoles consoles;
+	struct netdevs netdevs;
 	struct consoles_carry carry;
 	json_t *came; /* devices of the image before; NULL: there was none */
 	struct migration_observer observer;
@@ -126,7 +128,10 @@ static int create_devices(struct program *p, struct err *e)
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
 		if (p->consoles.serial[i])
 			cfg.serial[i] = p->consoles.serial[i]->chr;
-	r = pc_create_devices(p->vm, &cfg, e);
+	r = netdevs_open(&p->netdevs, p->vm, p->opt.netdev, p->opt.nr_netdev,
+			 p->has_cpr ? &p->cpr : NULL, e);
+	if (!r)
+		r = pc_create_devices(p->vm, &cfg, e);
 	if (!r)
 		r = device_options_create(&p->opt.devices, p->vm, e);
 	if (!r && p->opt.only_migratable)
@@ -238,6 +243,7 @@ static int create_monitors(struct program *p, struct err *e)
 	const struct ctl_config cfg = {
 		.vm = p->vm,
 		.migration = p->migration,
+		.netdevs = &p->netdevs,
 		.name = p->opt.name,
 		.powerdown = press_power_button,
 		.powerdown_opaque = p->vm,
@@ -247,6 +253,7 @@ static int create_monitors(struct program *p, struct err *e)
 	r = ctl_create(&p->ctl, &cfg, e);
 	if (r)
 		return r;
+	netdevs_register(&p->netdevs, p->migration);
 	consoles_carry_init(&p->carry, &p->consoles, p->ctl, p->migration);
 	r = consoles_start_monitors(&p->consoles, p->ctl, e);
 	if (!r && p->came)
@@ -503,6 +510,7 @@ static void take_apart(struct program *p)
 	migration_destroy(p->migration);
 	json_decref(p->came);
 	consoles_close(&p->consoles);
+	netdevs_close(&p->netdevs, p->vm && p->vm->foreign);
 	vm_destroy(p->vm);
 	boot_close(p->boot);
 	cpr_state_fini(&p->cpr);
@@ -519,6 +527,7 @@ int main(int argc, char **argv)
 	if (!p)
 		return 1;
 	p->argv = argv;
+	netdevs_init(&p->netdevs);
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
 	/* First what to trace: what this image inherits is worth it. */
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);

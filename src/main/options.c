@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "ctl/channels.h"
 #include "ctl/chardev_opts.h"
+#include "ctl/netdev_opts.h"
 #include "machine/vm.h"
 #include "main/options.h"
 #include "main/trace_options.h"
@@ -293,6 +294,14 @@ static int parse_chardev(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+static int parse_netdev(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_netdev == OPTIONS_MAX_NETDEVS)
+		return err_set(e, E2BIG, "more than %d network back ends", OPTIONS_MAX_NETDEVS);
+	o->netdev[o->nr_netdev++] = arg;
+	return 0;
+}
+
 static int parse_mon(struct options *o, const char *arg, struct err *e)
 {
 	if (o->nr_mon == OPTIONS_MAX_MONITORS)
@@ -496,8 +505,12 @@ static const struct option options[] = {
 	{ "monitor", "DEV", parse_monitor, "human monitor on such a device; or none" },
 	{ "display", "none", parse_none, "there is no display" },
 	{ "vga", "none", parse_none, "nor a graphics adapter" },
-	{ "nic", "none", parse_none, "nor a network" },
-	{ "net", "none", parse_none, "nor a network" },
+	{ "netdev", "TYPE,id=ID[,...]", parse_netdev,
+	  "network back end: tap (ifname=, fd=, fds=, queues=, script=, downscript=, vnet_hdr=), "
+	  "stream (addr.type=, addr.path=, addr.host=, addr.port=, addr.str=, server=, "
+	  "reconnect-ms=) or passt; or help" },
+	{ "nic", "none", parse_none, "no network: the only value, see -netdev and -device" },
+	{ "net", "none", parse_none, "the same" },
 	{ "nographic", NULL, parse_nographic, "first serial port on stdio (Ctrl-a x quits)" },
 	{ "nodefaults", NULL, parse_nodefaults, "no serial port unless asked for" },
 	{ "no-reboot", NULL, parse_no_reboot, "a reset of the guest ends the process" },
@@ -586,6 +599,7 @@ static const struct {
 	{ "object", objects_print_help },
 	{ "trace", trace_print_help },
 	{ "chardev", help_chardev },
+	{ "netdev", netdev_print_help },
 };
 
 static bool asks_for_help(const char *arg)

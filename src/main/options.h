@@ -17,6 +17,7 @@ enum {
 	OPTIONS_MAX_OBJECTS = 8,
 	OPTIONS_MAX_MONITORS = 8,
 	OPTIONS_MAX_CHARDEVS = 16,
+	OPTIONS_MAX_NETDEVS = 32,
 	OPTIONS_MAX_TRACE = 64
 };
 
@@ -45,6 +46,8 @@ struct options {
 	unsigned int nr_serial;
 	const char *chardev[OPTIONS_MAX_CHARDEVS];
 	unsigned int nr_chardev;
+	const char *netdev[OPTIONS_MAX_NETDEVS];
+	unsigned int nr_netdev;
 	const char *mon[OPTIONS_MAX_MONITORS];
 	unsigned int nr_mon;
 	const char *qmp[OPTIONS_MAX_MONITORS];
