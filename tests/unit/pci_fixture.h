@@ -190,6 +190,7 @@ static inline void pci_fixture_init(struct pci_fixture *f)
 	list_init(&f->vm.devices);
 	list_init(&f->vm.backends);
 	list_init(&f->vm.observers);
+	doorbells_init(&f->vm);
 	iobus_init(&f->vm.pio);
 	iobus_init(&f->vm.mmio);
 	pthread_mutex_init(&f->vm.lock, NULL);
@@ -211,6 +212,7 @@ static inline void pci_fixture_init(struct pci_fixture *f)
 static inline void pci_fixture_fini(struct pci_fixture *f)
 {
 	vm_destroy_devices(&f->vm);
+	doorbells_fini(&f->vm);
 	assert_true(list_empty(&f->vm.mmio.regions));
 	loop_destroy(f->vm.loop);
 	pthread_mutex_unlock(&f->vm.lock);

@@ -165,6 +165,34 @@ static void what_is_filled_is_seen_when_it_is_published(void **state)
 	end(&w);
 }
 
+static void a_driver_that_never_stops_is_left_for_a_while(void **state)
+{
+	struct world w;
+	unsigned int n = 0;
+
+	(void)state;
+	begin(&w, SIZE, true);
+	drv_set(&w.drv, 0, DRV_DATA, 3, WRITE, 0);
+	drv_offer(&w.drv, 0);
+	virtqueue_begin(&w.q);
+	for (; pop(&w) > 0; n++) {
+		virtqueue_push(&w.q, 0, 0);
+		drv_offer(&w.drv, 0);
+	}
+	assert_int_equal(n, SIZE);
+	assert_false(virtqueue_has_avail(&w.q));
+	assert_true(virtqueue_end(&w.q));
+	assert_true(virtqueue_has_avail(&w.q));
+	virtqueue_begin(&w.q);
+	assert_int_equal(pop(&w), 1);
+	virtqueue_unpop(&w.q);
+	assert_int_equal(pop(&w), 1);
+	virtqueue_push(&w.q, 0, 0);
+	assert_int_equal(pop(&w), 0);
+	assert_false(virtqueue_end(&w.q));
+	end(&w);
+}
+
 static void a_buffer_over_two_ranges_has_two_segments(void **state)
 {
 	struct world w;
@@ -683,6 +711,7 @@ int main(void)
 		cmocka_unit_test(a_chain_is_taken_with_its_buffers_in_order),
 		cmocka_unit_test(a_chain_that_is_put_back_comes_again),
 		cmocka_unit_test(what_is_filled_is_seen_when_it_is_published),
+		cmocka_unit_test(a_driver_that_never_stops_is_left_for_a_while),
 		cmocka_unit_test(a_buffer_over_two_ranges_has_two_segments),
 		cmocka_unit_test(rings_that_are_not_in_ram_are_not_mapped),
 		cmocka_unit_test(an_index_too_far_ahead_is_refused_once),

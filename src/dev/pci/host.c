@@ -207,7 +207,7 @@ void pci_host_remap(struct pci_host *host)
 static uint64_t config_read(const struct pci_host *host, unsigned int bus, unsigned int devfn,
 			    unsigned int reg, unsigned int size)
 {
-	const struct pci_function *f = pci_host_find(host, bus, (uint8_t)devfn);
+	struct pci_function *f = pci_host_find(host, bus, (uint8_t)devfn);
 
 	return f ? pci_config_read(f, reg, size) : UINT32_MAX;
 }

@@ -274,9 +274,12 @@ void pci_bar_unmap(struct pci_function *f, unsigned int index)
 {
 	struct pci_bar *b = &f->bars[index];
 
-	if (b->mapped)
-		iobus_del(bus_of(f, b), &b->region);
+	if (!b->mapped)
+		return;
+	iobus_del(bus_of(f, b), &b->region);
 	b->mapped = false;
+	if (f->bar_moved)
+		f->bar_moved(f, index);
 }
 
 void pci_bar_map(struct pci_function *f, unsigned int index)
@@ -287,6 +290,8 @@ void pci_bar_map(struct pci_function *f, unsigned int index)
 	/* A platform device is in the way of what the guest asks for: it has no BAR then. */
 	b->region.base = b->address;
 	b->mapped = !iobus_add(bus_of(f, b), &b->region, &ignored);
+	if (b->mapped && f->bar_moved)
+		f->bar_moved(f, index);
 }
 
 void pci_reset(struct pci_function *f)
@@ -333,9 +338,12 @@ void pci_set_intx(struct pci_function *f, bool level)
 	pci_host_update_intx(f->bus->host, f);
 }
 
-uint32_t pci_config_read(const struct pci_function *f, unsigned int offset, unsigned int size)
+uint32_t pci_config_read(struct pci_function *f, unsigned int offset, unsigned int size)
 {
 	uint8_t bytes[4] = { 0 };
+
+	if (f->config_reading)
+		f->config_reading(f, offset, size);
 
 	/* There are no extended capabilities. */
 	for (unsigned int i = 0; i < size && offset + i < PCI_CONFIG_BYTES; i++) {

@@ -104,6 +104,10 @@ struct pci_function {
 	struct pci_bus *secondary; /* [c] the bus behind it, if it is a bridge; else NULL  */
 	/* After the guest has written to config space, [@offset, +@size); NULL: no matter. */
 	void (*config_written)(struct pci_function *f, unsigned int offset, unsigned int size);
+	/* Before the guest reads there: the device may change what it will read; NULL: no matter. */
+	void (*config_reading)(struct pci_function *f, unsigned int offset, unsigned int size);
+	/* BAR @index was mapped or unmapped; NULL: no matter. */
+	void (*bar_moved)(struct pci_function *f, unsigned int index);
 };
 
 /*
@@ -153,7 +157,7 @@ void pci_set_intx(struct pci_function *f, bool level);
 bool pci_is_master(const struct pci_function *f);
 
 /* Accesses of the guest; @offset + @size <= 4096, size 1, 2 or 4. */
-uint32_t pci_config_read(const struct pci_function *f, unsigned int offset, unsigned int size);
+uint32_t pci_config_read(struct pci_function *f, unsigned int offset, unsigned int size);
 void pci_config_write(struct pci_function *f, unsigned int offset, unsigned int size,
 		      uint32_t value);
 

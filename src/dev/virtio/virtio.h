@@ -16,10 +16,16 @@
  *	};
  *
  * Transport, feature negotiation, queues' addresses, MSI-X, notification and reset are done here; the
- * device has hooks. A notification is an eventfd (KVM_IOEVENTFD) that the machine's main
- * loop watches, or, before that is set up, an access like any other; either way handle_queue() runs
- * on the main loop's thread with the machine lock held, never on a vCPU's thread. So in a stopped
- * guest nothing runs but what a back end completes, and quiesce() waits for that.
+ * device has hooks. A notification rings a doorbell (machine/doorbell.h), or is, before KVM knows
+ * of that, an access like any other; either way handle_queue() runs on the main loop's thread with the
+ * machine lock held, never on a vCPU's thread. So in a stopped guest nothing runs but what a
+ * back end completes, and quiesce() waits for that.
+ *
+ * When the guest goes on, after an update or whatever else, every live queue is looked at once. So it
+ * does not matter which notifications were swallowed while it was stopped, and none has to be kept.
+ *
+ * handle_queue() takes chains until there is none. It may find none where there are more than a
+ * queue has entries; it is then called again when other things have had their turn.
  */
 
 #include <stdbool.h>
@@ -30,6 +36,7 @@
 #include "dev/virtio/virtqueue.h"
 #include "host/loop.h"
 #include "machine/device.h"
+#include "machine/doorbell.h"
 
 enum {
 	VIRTIO_MAX_QUEUES = 34,
@@ -45,10 +52,9 @@ struct virtio_state {
 	uint8_t status;
 	uint8_t isr;
 	uint8_t generation; /* of the device-specific configuration */
-	uint8_t reserved;
-	uint32_t pci_cfg[4]; /* the window of VIRTIO_PCI_CAP_PCI_CFG: bar, offset, length, data */
+	bool bad_features;  /* the driver has accepted some beyond the 64th */
 	uint32_t nr_queues;
-	uint32_t reserved2;
+	uint32_t reserved;
 	struct virtqueue_state queues[VIRTIO_MAX_QUEUES];
 };
 extern const struct vs_desc virtio_state_desc;
@@ -67,50 +73,64 @@ struct virtio_class {
 			     uint32_t size); /* NULL: read-only */
 	/* The driver has notified, or may have; also after the guest goes on. Main loop's thread. */
 	void (*handle_queue)(struct virtio *v, unsigned int index);
-	/* Status went to DRIVER_OK, or back to 0; NULL: no matter. */
+	/* Status went to DRIVER_OK; NULL: no matter. Any thread: nothing slow, no memory is got. */
 	void (*driver_ok)(struct virtio *v);
 	/*
-	 * Power-on state of what is the device's own; the driver may have done it at any time. What is in
-	 * flight with a back end must not touch guest memory any more once this returns.
+	 * Power-on state of what is the device's own; the driver may have done it at any time, so any
+	 * thread. What is in flight with a back end must not touch guest memory any more once this
+	 * returns, and what it completes later must not be pushed.
 	 */
 	void (*reset)(struct virtio *v);
 };
 
 struct virtio_queue {
-	struct virtqueue q;
-	struct loop_fd watch; /* its eventfd; -1: not set up */
-	int event_fd;
+	struct virtqueue q; /* max_size may be changed between virtio_init() and device_add() */
+	struct doorbell bell;
 	struct virtio *virtio;
 	unsigned int index;
 };
 
 struct virtio {
 	struct pci_function pci;
+	struct vm *vm;                    /* [c]                                  */
 	const struct virtio_class *class; /* [c]                                  */
 	struct virtio_state *s;           /* [c] in the device's state            */
 	unsigned int nr_queues;           /* [c]                                  */
+	/* [c] MSI-X vectors, set before virtio_init(); 0: one for each queue and one; -1: none. */
+	int nr_vectors;
 	struct virtio_queue queues[VIRTIO_MAX_QUEUES];
 	uint64_t
 		features; /* [c] offered: the class's, the transport's, less what is switched off */
 	bool running;     /* [m] the guest may be in: queues are served          */
-	void *opaque;     /* [c] the device struct                               */
+	uint64_t kicked;  /* [m] bit for each queue to be looked at              */
+	struct loop_work kick_work;
+	uint8_t window;           /* [c] offset of the capability of type PCI_CFG */
+	uint64_t broken, said_ns; /* [m] rules broken; when that was last logged  */
+	void *opaque;             /* [c] the device struct                        */
 };
 
 /*
  * Puts the device on its PCI bus with @nr_queues of @queue_size, all as the class says. @extra are
  * features of this one, @less those it does not offer. As pci_function_init(); the caller
- * adds the device to the machine afterwards.
+ * adds the device to the machine afterwards. On failure nothing is left.
  */
 int virtio_init(struct virtio *v, struct vm *vm, struct device *dev, struct virtio_state *s,
 		const struct device_config *config, const struct virtio_class *class,
 		unsigned int nr_queues, uint32_t queue_size, uint64_t extra, uint64_t less,
 		struct err *e);
+/* One that was never made is allowed. */
 void virtio_fini(struct virtio *v);
 
 /* To be called by the hooks of the device's class of the same names. */
 void virtio_reset(struct virtio *v);
+int virtio_fits(const struct virtio *v, const struct virtio_state *s, struct err *e);
 void virtio_loaded(struct virtio *v);
 void virtio_run_changed(struct virtio *v, bool running);
+/*
+ * To be called by the device's capture(): -EBUSY if requests are in flight in a stopped guest, which
+ * is a bug of the device's quiesce(); their chains would be forgotten.
+ */
+int virtio_check_idle(const struct virtio *v, struct err *e);
 
 bool virtio_has(const struct virtio *v, unsigned int feature_bit);
 /* DRIVER_OK is set, the device does not need a reset and the guest runs: queues may be served. */
@@ -121,7 +141,7 @@ void virtio_notify(struct virtio *v, unsigned int index);
 void virtio_notify_config(struct virtio *v);
 /* The driver broke a rule: the device stops until it is reset. @e says how, for the log. */
 void virtio_broken(struct virtio *v, const struct err *e);
-/* Runs handle_queue() soon, on the main loop. */
+/* Runs handle_queue() soon, on the main loop. Any thread. */
 void virtio_kick(struct virtio *v, unsigned int index);
 
 #endif

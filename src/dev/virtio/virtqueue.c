@@ -140,7 +140,21 @@ void virtqueue_reset(struct virtqueue *q)
 
 bool virtqueue_has_avail(const struct virtqueue *q)
 {
+	if (q->limited && !q->budget)
+		return false;
 	return q->avail && !q->broken && avail_idx(q) != q->s->last_avail;
+}
+
+void virtqueue_begin(struct virtqueue *q)
+{
+	q->limited = true;
+	q->budget = q->s->size;
+}
+
+bool virtqueue_end(struct virtqueue *q)
+{
+	q->limited = false;
+	return !q->budget && virtqueue_has_avail(q);
 }
 
 void virtqueue_set_notification(struct virtqueue *q, bool on)
@@ -314,11 +328,14 @@ int virtqueue_pop(struct virtqueue *q, struct virtq_chain *c, struct err *e)
 	ahead = count_avail(q);
 	if (!ahead)
 		return 0;
+	if (q->limited && !q->budget)
+		return 0;
 	r = take(q, c, ahead, e);
 	if (r) {
 		q->broken = true;
 		return r;
 	}
+	q->budget--;
 	q->s->last_avail++;
 	q->in_flight++;
 	return 1;
@@ -330,6 +347,7 @@ void virtqueue_unpop(struct virtqueue *q)
 		return;
 	q->s->last_avail--;
 	q->in_flight--;
+	q->budget++;
 }
 
 void virtqueue_fill(struct virtqueue *q, uint16_t head, uint32_t bytes)

@@ -66,6 +66,8 @@ struct virtqueue {
 	unsigned int in_flight; /* taken and not given back */
 	unsigned int hint;      /* the range of memory that the last address was in */
 	bool silent;            /* the device wants no notifications                */
+	bool limited;           /* see virtqueue_begin()                            */
+	unsigned int budget;    /* chains that may still be taken if @limited       */
 	bool broken;            /* virtqueue_pop() has said why                     */
 };
 
@@ -93,6 +95,13 @@ void virtqueue_reset(struct virtqueue *q);
 
 /* 1: @c is filled. 0: there is none. -EINVAL, once: the ring is broken, with why. */
 int virtqueue_pop(struct virtqueue *q, struct virtq_chain *c, struct err *e);
+/*
+ * Between these no more chains can be taken than the queue has entries, so that a driver that never
+ * stops cannot keep the main loop; there seem to be none then. virtqueue_end() is true if there may
+ * be one all the same.
+ */
+void virtqueue_begin(struct virtqueue *q);
+bool virtqueue_end(struct virtqueue *q);
 /* Puts back the chain that was taken last, as if it had not been. May be repeated, last one first. */
 void virtqueue_unpop(struct virtqueue *q);
 /* There may be one to take. */
