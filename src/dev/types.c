@@ -3,10 +3,12 @@
 #include <stddef.h>
 
 #include "dev/pc/pc.h"
+#include "dev/pci/root_port.h"
 #include "dev/types.h"
 
 /* One line per type, in the order of -device help. */
 const struct device_type *const device_types[] = {
+	&root_port_type,
 	NULL,
 };
 

@@ -79,7 +79,7 @@ static bool may_come(const struct pci_bus *bus, bool plugged)
 	       vm->runstate == RUNSTATE_INMIGRATE;
 }
 
-/* The root bus; or, if the device cannot come there any more, the first that has room. */
+/* The root bus; or, if an endpoint cannot come there any more, the first that has room. */
 static struct pci_bus *default_bus(const struct pci_host *host, bool plugged)
 {
 	for (const struct list *pos = host->h.buses.next; pos != &host->h.buses; pos = pos->next) {
@@ -125,8 +125,8 @@ int pci_bus_choose(const struct pci_host *host, const struct device_config *conf
 		   const struct pci_ident *ident, struct pci_bus **out, uint8_t *devfn,
 		   struct err *e)
 {
-	struct pci_bus *bus =
-		*config->bus ? pci_bus_find(host, config->bus) : default_bus(host, config->plugged);
+	struct pci_bus *bus = *config->bus ? pci_bus_find(host, config->bus)
+					   : default_bus(host, config->plugged && !ident->bridge);
 	int at = config->addr, r;
 
 	if (!bus)

@@ -36,6 +36,8 @@ struct pci_bus {
 	struct pci_host *host;       /* [c]                                              */
 	struct pci_function *bridge; /* [c] this is the bus behind it; NULL: the root bus */
 	bool hotpluggable;           /* [c] functions may come and go while the guest runs */
+	/* [c] A function came to it or went; it may be half made or half gone. NULL: no matter. */
+	void (*changed)(struct pci_bus *bus);
 	struct pci_function *functions[PCI_DEVFNS]; /* [m]                              */
 };
 

@@ -152,6 +152,8 @@ static void set_place(struct pci_function *f, struct device *dev,
 		snprintf(path, sizeof(path), "0000:00:%02x.%u", slot, fn);
 	memcpy(dev->path, path, sizeof(path));
 	snprintf(dev->id, sizeof(dev->id), "%s", config->id);
+	snprintf(dev->bus, sizeof(dev->bus), "%s", f->bus->name);
+	dev->addr = f->devfn;
 }
 
 int pci_function_init(struct pci_function *f, struct vm *vm, struct device *dev,
@@ -176,6 +178,8 @@ int pci_function_init(struct pci_function *f, struct vm *vm, struct device *dev,
 	pci_set_header(f, ident);
 	set_place(f, dev, config);
 	bus->functions[devfn] = f;
+	if (bus->changed)
+		bus->changed(bus);
 	/* A bridge's capability is not an endpoint's. */
 	r = ident->bridge ? 0 : add_express(f, e);
 	if (r)
@@ -195,6 +199,8 @@ void pci_function_fini(struct pci_function *f)
 	for (unsigned int i = 0; i < PCI_NR_BARS; i++)
 		pci_bar_unmap(f, i);
 	f->bus->functions[f->devfn] = NULL;
+	if (f->bus->changed)
+		f->bus->changed(f->bus);
 	pci_host_remap(host);
 	f->bus = NULL;
 }

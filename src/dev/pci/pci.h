@@ -111,6 +111,8 @@ struct pci_function {
 };
 
 /*
+ * A device that comes while the guest runs is announced to it by itself, once the main loop goes on.
+ *
  * Puts @f, which is zeroed and in a device that is being created, on a bus: @config says which and
  * where. Sets @dev's path and id, claims the slot, and gives the function a header and a PCI
  * Express capability. @s is in the device's state. -ENOENT without such a bus, -EBUSY names
@@ -155,6 +157,13 @@ void pci_notify(struct pci_function *f, unsigned int vector);
 void pci_set_intx(struct pci_function *f, bool level);
 /* The guest allows the device to reach memory by itself. */
 bool pci_is_master(const struct pci_function *f);
+
+/*
+ * The operator wants the device to go: device_type.unplug of each PCI device. Asks the guest, who lets
+ * go of it by and by, and then device_remove() is called; if it does not use the device, at once.
+ * -EBUSY if the bus does not allow that or the guest is at it already. Main loop's thread, machine lock.
+ */
+int pci_request_unplug(struct device *d, struct err *e);
 
 /* Accesses of the guest; @offset + @size <= 4096, size 1, 2 or 4. */
 uint32_t pci_config_read(struct pci_function *f, unsigned int offset, unsigned int size);
