@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "ctl/carry.h"
+#include "ctl/events.h"
 #include "ctl/hmp.h"
 #include "ctl/monitor.h"
 #include "ctl/qmp.h"
@@ -383,6 +384,18 @@ int ctl_load_fd_sets(struct ctl *ctl, const struct cpr_state *s, const json_t *s
 			return -e->code;
 	}
 	return 0;
+}
+
+void ctl_tell_resumed(struct ctl *ctl, const struct chardev *chr)
+{
+	struct qmp *q = find_qmp(ctl, chr);
+	json_t *event;
+
+	if (!q)
+		return;
+	event = ctl_make_event(EVENT_RESUME, NULL);
+	qmp_send_event(q, event);
+	json_decref(event);
 }
 
 bool ctl_has_listeners(const struct ctl *ctl)

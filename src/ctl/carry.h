@@ -43,6 +43,8 @@ int ctl_load_session(struct ctl *ctl, const struct chardev *chr, uint32_t id,
 int ctl_save_fd_sets(const struct ctl *ctl, struct cpr_state *s, json_t **out, struct err *e);
 int ctl_load_fd_sets(struct ctl *ctl, const struct cpr_state *s, const json_t *sets, struct err *e);
 
+/* The session on @chr missed that the guest runs again, since it was under way then. */
+void ctl_tell_resumed(struct ctl *ctl, const struct chardev *chr);
 /* Whether some client has negotiated QMP, so that somebody is told of events. */
 bool ctl_has_listeners(const struct ctl *ctl);
 /* Goes on with input that came with the sessions, once their devices are released. */

@@ -13,11 +13,9 @@
 #include "ctl/qmp.h"
 #include "host/clock.h"
 
-/* Sends an event to all QMP sessions; @data may be NULL and is released. */
-static void send_event(struct ctl *ctl, enum ctl_event which, json_t *data)
+json_t *ctl_make_event(enum ctl_event which, json_t *data)
 {
 	uint64_t us = clock_realtime_ns() / 1000;
-	struct list *pos, *tmp;
 	json_t *event;
 
 	event = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)(us / 1000000),
@@ -25,6 +23,15 @@ static void send_event(struct ctl *ctl, enum ctl_event which, json_t *data)
 			  event_table[which].name);
 	if (data)
 		json_object_set_new(event, "data", data);
+	return event;
+}
+
+/* Sends an event to all QMP sessions; @data may be NULL and is released. */
+static void send_event(struct ctl *ctl, enum ctl_event which, json_t *data)
+{
+	json_t *event = ctl_make_event(which, data);
+	struct list *pos, *tmp;
+
 	list_for_each(pos, tmp, &ctl->qmps)
 		qmp_send_event(CONTAINER_OF(pos, struct qmp, link), event);
 	json_decref(event);

@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "ctl/ctl.h"
+#include "ctl/events.h"
 #include "ctl/fd_store.h"
 #include "ctl/session.h"
 #include "machine/vm.h"
@@ -31,5 +32,8 @@ struct ctl {
 	struct vm_observer vm_observer;
 	struct migration_observer migration_observer;
 };
+
+/* The caller's; @data may be NULL and is taken over. */
+json_t *ctl_make_event(enum ctl_event which, json_t *data);
 
 #endif

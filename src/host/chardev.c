@@ -262,12 +262,13 @@ size_t chardev_write(struct chardev *c, const void *p, size_t n)
 	while (done < n) {
 		ssize_t w;
 
-		if (c->out_fd < 0 || c->out_broken)
-			return n;
+		/* Whoever it is for may be still to come. */
 		if (c->held) {
 			c->out_blocked = true;
 			return done;
 		}
+		if (c->out_fd < 0 || c->out_broken)
+			return n;
 		w = write_some(c, (const uint8_t *)p + done, n - done);
 		if (w >= 0) {
 			done += (size_t)w;
@@ -350,13 +351,50 @@ void chardev_close_given(struct chardev_given *given)
 	close_fd(&given->own_fd);
 }
 
+void chardev_take_peer(struct chardev *c, int fd)
+{
+	if (c->held && c->in_fd < 0 && c->ops->take_peer)
+		c->ops->take_peer(c, fd);
+	else
+		close(fd);
+}
+
 void chardev_release(struct chardev *c)
 {
 	if (!c->held)
 		return;
 	c->held = false;
 	tell_writable(c);
+	if (c->front && c->front->released)
+		c->front->released(c->opaque);
 	chardev_update(c);
+}
+
+bool chardev_is_held(const struct chardev *c)
+{
+	return c->held;
+}
+
+void chardev_disconnect(struct chardev *c)
+{
+	if (c->duplex && c->in_fd >= 0)
+		drop_peer(c);
+}
+
+void chardev_let_go(struct chardev *c)
+{
+	loop_timer_cancel(&c->stall);
+	loop_fd_del(c->loop, &c->in_watch);
+	loop_fd_del(c->loop, &c->out_watch);
+	c->held = true;
+	if (c->ops->close)
+		c->ops->close(c);
+	c->ops = &chardev_null_ops;
+	c->own = NULL;
+	c->in_fd = c->out_fd = -1;
+	c->held = c->tty = false;
+	tell_connected(c, false);
+	tell_writable(c);
 }
 
 void chardev_suspend_tty(struct chardev *c, bool suspend)

@@ -42,6 +42,7 @@ struct chardev_given {
 	int peer_fd;   /* of a socket: who is connected; not of CHARDEV_FD's client */
 	int own_fd;    /* the open file, or a pseudo-terminal's master        */
 	bool peer;     /* somebody is there                                   */
+	bool later;    /* of a socket: who is connected comes with chardev_take_peer() */
 	bool escaped;  /* of a terminal: the escape key was the last one      */
 	char path[64]; /* of a pseudo-terminal                                */
 	bool has_file; /* a server's socket file, which is removed at the end */
@@ -81,6 +82,8 @@ struct chardev_front {
 	void (*writable)(void *opaque);                         /* a short write may be repeated  */
 	/* A peer has connected or gone; NULL: no matter. stdio is connected from the start. */
 	void (*connected)(void *opaque, bool yes);
+	/* The device was held until now; NULL: no matter. */
+	void (*released)(void *opaque);
 	/*
 	 * Descriptors that came with the bytes that receive() gets next; the front end owns
 	 * them, they are close-on-exec. n <= CHARDEV_MAX_PASSED. NULL: they are closed.
@@ -109,8 +112,21 @@ int chardev_open(struct chardev **out, struct loop *loop, const struct chardev_c
 void chardev_get_given(const struct chardev *c, struct chardev_given *out);
 /* Closes what is left in it. */
 void chardev_close_given(struct chardev_given *given);
-/* Lets a device that was opened held go on; no matter for another one. The loop's thread. */
+/*
+ * The peer of a socket that was opened held, from another process; @fd is taken over. Before
+ * chardev_release(), on the loop's thread, as the next ones.
+ */
+void chardev_take_peer(struct chardev *c, int fd);
+/* Lets a device that was opened held go on; no matter for another one. */
 void chardev_release(struct chardev *c);
+bool chardev_is_held(const struct chardev *c);
+/* Ends the connection to a socket's peer, if there is one. */
+void chardev_disconnect(struct chardev *c);
+/*
+ * Another process has what chardev_get_given() lent: it is closed here, socket files stay, and
+ * @c leads nowhere from now on.
+ */
+void chardev_let_go(struct chardev *c);
 
 /* Flushes nothing (there is nothing), closes and frees; NULL is allowed. */
 void chardev_close(struct chardev *c);

@@ -5,12 +5,12 @@
 #include "base/util.h"
 #include "host/chardev_impl.h"
 
-static const struct chardev_ops null_ops = { .read = NULL };
+const struct chardev_ops chardev_null_ops = { .read = NULL };
 
 int chardev_open_null(struct chardev *c, const struct chardev_config *config, struct err *e)
 {
 	(void)config;
-	c->ops = &null_ops;
+	c->ops = &chardev_null_ops;
 	return chardev_set_name(c, e, "null");
 }
 

@@ -28,14 +28,22 @@ struct chardev_ops {
 	 * for this function. Without it the input has ended for good.
 	 */
 	void (*gone)(struct chardev *c, int fd);
+	/* Of sockets: a peer who came otherwise; @fd is taken over. */
+	void (*take_peer)(struct chardev *c, int fd);
 	/* Waits for what the kind itself wants to know now, such as the next client. */
 	void (*update)(struct chardev *c);
 	void (*suspend)(struct chardev *c, bool suspend);
 	/* Fills in what the next image needs, beside `peer` and `escaped`. */
 	void (*give)(const struct chardev *c, struct chardev_given *out);
-	/* Frees c->own and closes in_fd and out_fd where they are the kind's. */
+	/*
+	 * Frees c->own and closes in_fd and out_fd where they are the kind's. What a held device
+	 * has is another image's or process's too, and no file of it is removed.
+	 */
 	void (*close)(struct chardev *c);
 };
+
+/* Takes all and says nothing. */
+extern const struct chardev_ops chardev_null_ops;
 
 struct chardev {
 	struct loop *loop;                 /* [c]                                        */

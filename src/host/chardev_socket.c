@@ -20,6 +20,9 @@
  * A server has a listening socket that is looked at only while there is no client; the
  * kernel's queue keeps those that come meanwhile.
  *
+ * A client whose connection may come from another process later waits for it, held, and
+ * connects if it is released without.
+ *
  * A client that need not succeed at once has a `struct dial`. While there is no peer either
  * an attempt runs (dial_fd) or the timer for the next one. Of a row of failures the first
  * is logged.
@@ -51,6 +54,8 @@ struct chardev_socket {
 	uint64_t reconnect_ns;   /* 0: never                              */
 	uint64_t retry_until_ns; /* before this a refusal is no end       */
 	bool failed;             /* the last attempt, which has been said */
+	bool postponed;          /* while held: who is connected may still come */
+	uint32_t retry_ms;       /* of what is postponed                   */
 };
 
 static ssize_t read_plain(struct chardev *c, void *p, size_t n)
@@ -210,6 +215,17 @@ static void update_socket(struct chardev *c)
 	if (s->server_fd >= 0)
 		chardev_watch(c, &s->server_watch, s->server_fd, c->in_fd < 0 ? EPOLLIN : 0,
 			      server_ready);
+	if (!s->postponed)
+		return;
+	s->postponed = false;
+	s->retry_until_ns = clock_boottime_ns() + s->retry_ms * MS_NS;
+	if (c->in_fd < 0)
+		try_to_connect(s);
+}
+
+static void take_peer(struct chardev *c, int fd)
+{
+	set_peer(c->own, fd);
 }
 
 /* The path may be another process's by now; then it stays. */
@@ -217,8 +233,8 @@ static void unlink_server(const struct chardev_socket *s)
 {
 	struct stat st;
 
-	if (s->unlink_path && !lstat(s->unlink_path, &st) && st.st_dev == s->unlink_dev &&
-	    st.st_ino == s->unlink_ino)
+	if (s->unlink_path && !s->c->held && !lstat(s->unlink_path, &st) &&
+	    st.st_dev == s->unlink_dev && st.st_ino == s->unlink_ino)
 		unlink(s->unlink_path);
 }
 
@@ -258,6 +274,7 @@ static const struct chardev_ops socket_ops = {
 	.write = write_socket,
 	.gone = socket_gone,
 	.update = update_socket,
+	.take_peer = take_peer,
 	.give = give_socket,
 	.close = close_socket,
 };
@@ -416,6 +433,11 @@ static int open_client(struct chardev *c, const struct chardev_config *config, s
 		r = create_dial(s, config, e);
 	if (r)
 		return r;
+	if (config->given && config->given->later) {
+		s->postponed = true;
+		s->retry_ms = config->retry_ms;
+		return 0;
+	}
 	if (config->retry_ms)
 		s->retry_until_ns = clock_boottime_ns() + config->retry_ms * MS_NS;
 	if (s->reconnect_ns || s->retry_until_ns) {

@@ -162,7 +162,7 @@ static int open_console(struct console *c, struct loop *loop, unsigned int how,
 	const struct chardev_config nowhere = { .kind = CHARDEV_NULL };
 	int r;
 
-	c->config.held = how & CONSOLES_HELD;
+	c->config.held = how & CONSOLES_HELD || (how & CONSOLES_LATER && given);
 	c->config.given = given;
 
 	if (how & CONSOLES_KEEP_FILES)
@@ -188,7 +188,9 @@ int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, cons
 		struct chardev_given given;
 		int r = 0, found = 0;
 
-		if (came)
+		if (came && how & CONSOLES_LATER)
+			r = found = consoles_take_announced(came, state, c, &given, e);
+		else if (came)
 			r = found = consoles_take_carried(came, state, c, &given, e);
 		if (r >= 0)
 			r = open_console(c, loop, how, found ? &given : NULL, quit, opaque, e);

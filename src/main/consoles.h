@@ -34,6 +34,8 @@ struct console {
 	struct chardev_config config;
 	enum console_front front;
 	struct chardev *chr; /* owned; NULL: not open */
+	bool announced;      /* comes from another process, where its number is old_id */
+	uint32_t old_id;
 };
 
 /* Zero-initialised is empty. */
@@ -57,11 +59,13 @@ enum {
 	CONSOLES_RETRY = 1 << 1,      /* who listens for a client socket may come a little later */
 	CONSOLES_MAY_MISS = 1 << 2,   /* one that cannot be opened is logged and leads nowhere   */
 	CONSOLES_HELD = 1 << 3,       /* nothing comes or goes before consoles_release()         */
+	CONSOLES_LATER = 1 << 4,      /* who is connected follows; what has come is held         */
 };
 
 /*
  * Opens all devices; @how is a sum of the above. @came, if not NULL, is what consoles_find_carried()
- * has found in @state: devices that are in it go on.
+ * or, with CONSOLES_LATER, consoles_find_announced() has found in @state: devices that are in it
+ * go on.
  */
 int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, const json_t *came,
 		  const struct cpr_state *state, void (*quit)(void *opaque), void *opaque,

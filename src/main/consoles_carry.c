@@ -4,15 +4,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "ctl/carry.h"
 #include "ctl/ctl.h"
 #include "host/chardev.h"
+#include "machine/vm.h"
 #include "main/consoles_carry.h"
 #include "update/bytes_json.h"
 #include "update/migration.h"
 #include "update/wire.h"
 
+/* In a transfer: no release that takes CARRY_KEY for that of an exec looks at it. */
+#define CLIENTS_KEY "clients"
 #define LISTEN_NAME CARRY_KEY ":listen"
 #define PEER_NAME   CARRY_KEY ":peer"
 #define OWN_NAME    CARRY_KEY ":own"
@@ -70,22 +74,29 @@ static int add_fd(struct cpr_state *s, const char *name, uint32_t id, int fd, st
 	return fd < 0 ? 0 : cpr_state_add_fd(s, name, id, fd, e);
 }
 
-static int gather_console(const struct consoles_carry *cc, uint32_t id, struct cpr_state *s,
-			  json_t **out, struct err *e)
+/* What of a device goes along. */
+enum {
+	PLACE = 1 << 0,  /* where it listens, its file or terminal */
+	CLIENT = 1 << 1, /* who is connected, and their session    */
+};
+
+static int gather_console(const struct consoles_carry *cc, uint32_t id, unsigned int what,
+			  struct cpr_state *s, json_t **out, struct err *e)
 {
 	const struct console *c = &cc->consoles->list[id];
 	json_t *j, *session = NULL;
 	char address[ADDRESS_MAX];
 	struct chardev_given g;
-	int r;
+	int r = 0;
 
 	chardev_get_given(c->chr, &g);
-	r = add_fd(s, LISTEN_NAME, id, g.listen_fd, e);
-	if (!r)
-		r = add_fd(s, PEER_NAME, id, g.peer_fd, e);
-	if (!r)
+	if (what & PLACE)
+		r = add_fd(s, LISTEN_NAME, id, g.listen_fd, e);
+	if (!r && what & PLACE)
 		r = add_fd(s, OWN_NAME, id, g.own_fd, e);
-	if (!r)
+	if (!r && what & CLIENT)
+		r = add_fd(s, PEER_NAME, id, g.peer_fd, e);
+	if (!r && what & CLIENT)
 		r = ctl_save_session(cc->ctl, c->chr, id, s, &session, e);
 	if (r)
 		return r;
@@ -108,45 +119,132 @@ static int gather_console(const struct consoles_carry *cc, uint32_t id, struct c
 	return j ? 0 : err_set(e, ENOMEM, "no memory for the list of character devices");
 }
 
-static int gather(void *opaque, struct cpr_state *s, json_t **out, struct err *e)
+/* @what of those whose bit is in @who; of the others what they are. */
+static int gather_consoles(const struct consoles_carry *cc, const bool *who, unsigned int what,
+			   struct cpr_state *s, json_t **out, struct err *e)
 {
-	const struct consoles_carry *cc = opaque;
 	json_t *list = json_array(), *sets = NULL, *j;
 	int r = 0;
 
 	for (unsigned int i = 0; !r && i < cc->consoles->nr; i++) {
-		r = gather_console(cc, i, s, &j, e);
+		r = gather_console(cc, i, !who || who[i] ? what : 0, s, &j, e);
 		if (!r)
 			json_array_append_new(list, j);
 	}
-	if (!r)
+	if (!r && what & CLIENT)
 		r = ctl_save_fd_sets(cc->ctl, s, &sets, e);
 	if (r) {
 		json_decref(list);
 		return r;
 	}
-	*out = json_pack("{s:b, s:o, s:o}", "events",
+	*out = json_pack("{s:b, s:o*, s:o}", "events",
 			 migration_cap_get(cc->migration, CAP_EVENTS) && ctl_has_listeners(cc->ctl),
 			 "sets", sets, "list", list);
 	return *out ? 0 : err_set(e, ENOMEM, "no memory for the list of character devices");
 }
 
-void consoles_carry_init(struct consoles_carry *c, const struct consoles *cs, struct ctl *ctl,
-			 struct migration *m)
+static int gather(void *opaque, struct cpr_state *s, json_t **out, struct err *e)
 {
+	return gather_consoles(opaque, NULL, PLACE | CLIENT, s, out, e);
+}
+
+/* Numbers and the standard files mean something else in another process. */
+static bool can_move(const struct console *c)
+{
+	return c->config.kind != CHARDEV_NULL && c->config.kind != CHARDEV_STDIO &&
+	       c->config.kind != CHARDEV_FD;
+}
+
+static int announce(void *opaque, struct cpr_state *s, json_t **out, struct err *e)
+{
+	const struct consoles_carry *cc = opaque;
+	bool who[CONSOLES_MAX];
+
+	for (unsigned int i = 0; i < cc->consoles->nr; i++)
+		who[i] = can_move(&cc->consoles->list[i]);
+	return gather_consoles(cc, who, PLACE, s, out, e);
+}
+
+/* Whom the new side has asked for; what is no list of numbers asks for less. */
+static void find_wanted(const struct consoles *cs, const json_t *wanted, bool *who)
+{
+	memset(who, 0, CONSOLES_MAX * sizeof(*who));
+	for (size_t i = 0; i < json_array_size(wanted); i++) {
+		const json_t *id = json_array_get(wanted, i);
+		json_int_t n = json_integer_value(id);
+
+		if (json_is_integer(id) && n >= 0 && n < cs->nr && can_move(&cs->list[n]))
+			who[n] = true;
+	}
+}
+
+static int give(void *opaque, const json_t *wanted, struct cpr_state *s, json_t **out,
+		struct err *e)
+{
+	const struct consoles_carry *cc = opaque;
+	bool who[CONSOLES_MAX];
+
+	find_wanted(cc->consoles, wanted, who);
+	return gather_consoles(cc, who, CLIENT, s, out, e);
+}
+
+static void given(void *opaque, const json_t *wanted)
+{
+	struct consoles_carry *cc = opaque;
+	struct consoles *cs = cc->consoles;
+	unsigned int gone = 0;
+	bool who[CONSOLES_MAX];
+
+	find_wanted(cs, wanted, who);
+	for (unsigned int i = 0; i < cs->nr; i++)
+		if (who[i])
+			chardev_let_go(cs->list[i].chr);
+	for (unsigned int i = 0; i < cs->nr_monitors; i++)
+		gone += who[cs->monitors[i] - cs->list];
+	if (!gone || gone < cs->nr_monitors)
+		return;
+	log_info("the monitors have followed the guest, this process ends");
+	vm_request_shutdown(cc->vm, "host-qmp-quit");
+}
+
+static void take_clients(void *opaque, const struct cpr_state *s, const json_t *value);
+
+void consoles_carry_init(struct consoles_carry *c, struct consoles *cs, struct ctl *ctl,
+			 struct migration *m, struct vm *vm)
+{
+	json_t *ids = json_array();
+
 	*c = (struct consoles_carry){
 		.extra = { .key = CARRY_KEY, .gather = gather, .opaque = c },
+		.clients = {
+			.key = CLIENTS_KEY,
+			.early = true,
+			.gather = announce,
+			.give = give,
+			.given = given,
+			.take = take_clients,
+			.opaque = c,
+		},
 		.consoles = cs,
 		.ctl = ctl,
 		.migration = m,
+		.vm = vm,
 	};
 	extras_register(m, &c->extra);
+	extras_register(m, &c->clients);
+	for (unsigned int i = 0; i < cs->nr; i++)
+		if (cs->list[i].announced)
+			json_array_append_new(ids, json_integer(cs->list[i].old_id));
+	if (json_array_size(ids))
+		extras_want(m, CLIENTS_KEY, ids);
+	else
+		json_decref(ids);
 }
 
-int consoles_find_carried(const struct cpr_state *s, json_t **out, struct err *e)
+static int find_list(const struct cpr_state *s, const char *key, json_t **out, struct err *e)
 {
 	json_t *j, *list;
-	int r = extras_find(s, CARRY_KEY, &j, e);
+	int r = extras_find(s, key, &j, e);
 
 	if (r || !j) {
 		*out = NULL;
@@ -162,6 +260,16 @@ int consoles_find_carried(const struct cpr_state *s, json_t **out, struct err *e
 	}
 	*out = j;
 	return 0;
+}
+
+int consoles_find_carried(const struct cpr_state *s, json_t **out, struct err *e)
+{
+	return find_list(s, CARRY_KEY, out, e);
+}
+
+int consoles_find_announced(const struct cpr_state *s, json_t **out, struct err *e)
+{
+	return find_list(s, CLIENTS_KEY, out, e);
 }
 
 /* Numbers of the terminal; what is out of their range does not come from a terminal. */
@@ -320,6 +428,73 @@ int consoles_take_carried(const json_t *came, const struct cpr_state *s, const s
 	}
 	*out = g;
 	return 1;
+}
+
+int consoles_take_announced(const json_t *announced, const struct cpr_state *s, struct console *c,
+			    struct chardev_given *out, struct err *e)
+{
+	struct chardev_given g = { .listen_fd = -1, .peer_fd = -1, .own_fd = -1 };
+	struct entry x;
+	uint32_t id;
+	int r = can_move(c) ? find_entry(announced, c, &x, &id, e) : 0;
+
+	if (r <= 0 || !same_address(&x, c))
+		return MIN(r, 0);
+	r = take_entry(&x, id, s, c, &g, e);
+	if (r) {
+		chardev_close_given(&g);
+		return err_prefix(e, "character device '%s'", c->label);
+	}
+	g.later = true;
+	c->announced = true;
+	c->old_id = id;
+	*out = g;
+	return 1;
+}
+
+/* The client of @c, if it has come. */
+static int take_client(const struct consoles_carry *cc, const struct console *c,
+		       const struct cpr_state *s, const json_t *came, struct err *e)
+{
+	struct entry x;
+	uint32_t id;
+	int fd = -1, r = find_entry(came, c, &x, &id, e);
+
+	if (r <= 0 || !has_place_for_peer(&x, c))
+		return MIN(r, 0);
+	r = take(s, PEER_NAME, id, &fd, e);
+	if (r || fd < 0)
+		return r;
+	chardev_take_peer(c->chr, fd);
+	if (!x.session || !chardev_is_connected(c->chr))
+		return 0;
+	r = ctl_load_session(cc->ctl, c->chr, id, s, x.session, e);
+	if (!r && cc->vm->runstate == RUNSTATE_RUNNING)
+		ctl_tell_resumed(cc->ctl, c->chr);
+	return r;
+}
+
+/* New side of a transfer: who was announced is here, or has to connect again. */
+static void take_clients(void *opaque, const struct cpr_state *s, const json_t *value)
+{
+	struct consoles_carry *cc = opaque;
+	struct consoles *cs = cc->consoles;
+	struct err e;
+
+	for (unsigned int i = 0; value && i < cs->nr; i++) {
+		const struct console *c = &cs->list[i];
+
+		if (!c->announced || !take_client(cc, c, s, value, &e))
+			continue;
+		log_warn("the client of '%s' has to connect again: %s", c->label, e.msg);
+		chardev_disconnect(c->chr);
+	}
+	if (value && ctl_load_fd_sets(cc->ctl, s, json_object_get(value, "sets"), &e))
+		log_warn("%s", e.msg);
+	if (value && consoles_want_events(value))
+		migration_cap_set(cc->migration, CAP_EVENTS, true);
+	consoles_release(cs);
+	ctl_resume_sessions(cc->ctl);
 }
 
 int consoles_load_sessions(const json_t *came, const struct cpr_state *s, struct consoles *cs,

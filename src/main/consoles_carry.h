@@ -16,6 +16,12 @@
  * Until the guest runs here the devices are held: what clients send waits in the
  * kernel, and what is said to them waits here. So an image that fails and gives the
  * guest back has taken nothing away.
+ *
+ * To another process (cpr-transfer) a device goes only if that one has it at the same address,
+ * so that it is the same to its clients; a monitor at another address is the new
+ * process's own, and the old process keeps its. The listening socket, file or terminal is
+ * there from the beginning, held; whoever is connected follows when the guest runs in the new
+ * process (update/late.h). An old process that no monitor is left to ends by itself.
  */
 
 #include <jansson.h>
@@ -29,23 +35,35 @@
 struct ctl;
 struct migration;
 
-/* The old side's: for extras_register(). */
+/* For extras_register(). */
 struct consoles_carry {
-	struct extra extra;
-	const struct consoles *consoles;
+	struct extra extra;   /* to the next image in this process    */
+	struct extra clients; /* to another process, and from there   */
+	struct consoles *consoles;
 	struct ctl *ctl;
 	struct migration *migration;
+	struct vm *vm;
 };
 
-/* Registers @c with @m; all three outlive the last update. */
-void consoles_carry_init(struct consoles_carry *c, const struct consoles *cs, struct ctl *ctl,
-			 struct migration *m);
+/*
+ * Registers @c with @m; all outlive the last update. Asks for what follows later, if
+ * consoles_open() has found something in what was announced.
+ */
+void consoles_carry_init(struct consoles_carry *c, struct consoles *cs, struct ctl *ctl,
+			 struct migration *m, struct vm *vm);
 
-/* What came in @s, the caller's; *@out is NULL if nothing did. -EPROTO if it is malformed. */
+/*
+ * What came in @s, or is announced there to come later (cpr-transfer); the caller's. *@out is
+ * NULL if nothing is. -EPROTO if it is malformed.
+ */
 int consoles_find_carried(const struct cpr_state *s, json_t **out, struct err *e);
+int consoles_find_announced(const struct cpr_state *s, json_t **out, struct err *e);
 /* 1 and what there is for @c in duplicates that are the caller's, 0 if there is nothing. */
 int consoles_take_carried(const json_t *came, const struct cpr_state *s, const struct console *c,
 			  struct chardev_given *out, struct err *e);
+/* The same for what is announced; then @c is marked. */
+int consoles_take_announced(const json_t *announced, const struct cpr_state *s, struct console *c,
+			    struct chardev_given *out, struct err *e);
 /*
  * The sessions of clients that have come, after consoles_start_monitors() and before
  * consoles_release().

@@ -108,6 +108,7 @@ static int create_devices(struct program *p, struct err *e)
 {
 	struct pc_config cfg = { 0 };
 	unsigned int how = 0;
+	json_t *later = NULL;
 	int r;
 
 	if (p->has_cpr)
@@ -117,12 +118,19 @@ static int create_devices(struct program *p, struct err *e)
 	/* There is no image left that could do better. */
 	if (p->came_back)
 		how |= CONSOLES_MAY_MISS;
-	r = p->has_cpr ? consoles_find_carried(&p->cpr, &p->came, e) : 0;
+	if (p->has_cpr && (p->cpr_by_exec || p->graft))
+		r = consoles_find_carried(&p->cpr, &p->came, e);
+	else
+		r = p->has_cpr ? consoles_find_announced(&p->cpr, &later, e) : 0;
 	if (r)
 		return r;
 	if (p->came)
 		how |= CONSOLES_HELD;
-	r = consoles_open(&p->consoles, p->vm->loop, how, p->came, &p->cpr, quit_requested, p, e);
+	if (later)
+		how |= CONSOLES_LATER;
+	r = consoles_open(&p->consoles, p->vm->loop, how, p->came ? p->came : later, &p->cpr,
+			  quit_requested, p, e);
+	json_decref(later);
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)
@@ -254,7 +262,7 @@ static int create_monitors(struct program *p, struct err *e)
 	if (r)
 		return r;
 	netdevs_register(&p->netdevs, p->migration);
-	consoles_carry_init(&p->carry, &p->consoles, p->ctl, p->migration);
+	consoles_carry_init(&p->carry, &p->consoles, p->ctl, p->migration, p->vm);
 	r = consoles_start_monitors(&p->consoles, p->ctl, e);
 	if (!r && p->came)
 		r = consoles_load_sessions(p->came, handed_state(p), &p->consoles, p->ctl, e);

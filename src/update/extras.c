@@ -52,7 +52,7 @@ int extras_gather(const struct migration *m, enum extras_which which, const char
 		const struct extra *x = CONTAINER_OF(pos, struct extra, link);
 		json_t *value = NULL;
 
-		if (which == EXTRAS_EARLY && !x->early)
+		if (which == EXTRAS_EARLY ? !x->early : x->give != NULL)
 			continue;
 		r = x->gather(x->opaque, s, &value, e);
 		if (!r && value)
@@ -79,7 +79,7 @@ int extras_check_dispensable(const struct migration *m, const char *program, str
 		struct cpr_state s;
 		int r;
 
-		if (!x->early)
+		if (!x->early || x->give)
 			continue;
 		cpr_state_init(&s);
 		r = x->gather(x->opaque, &s, &value, e);

@@ -19,6 +19,11 @@
  * may fail without a trace. In cpr-exec and cpr-graft everything is gathered in the moment
  * before this image is left, which is the same for what does not change.
  *
+ * What changes until the end, such as clients that come, go and speak, is *given*: in
+ * cpr-transfer gather() only announces it, and it follows when the guest runs in the new
+ * process (update/late.h). Such an extra is not asked in exec and graft; its owner has
+ * another one for these.
+ *
  * An image that knows nothing of a member ignores it and closes the
  * descriptors. But the image of an early release would find its sockets' addresses taken by
  * the very descriptors it was given, so it is given none.
@@ -44,6 +49,19 @@ struct extra {
 	 * if there is nothing. May be called more than once for one update.
 	 */
 	int (*gather)(void *opaque, struct cpr_state *s, json_t **out, struct err *e);
+	/*
+	 * Old side of cpr-transfer; NULL: there is nothing to give. The guest runs in the new
+	 * process. give() is as gather(), for what @wanted says, which is hostile; given() lets
+	 * go of that, and may come without give().
+	 */
+	int (*give)(void *opaque, const json_t *wanted, struct cpr_state *s, json_t **out,
+		    struct err *e);
+	void (*given)(void *opaque, const json_t *wanted);
+	/*
+	 * New side of cpr-transfer, once for what extras_want() asked for; the guest runs. @s
+	 * and @value are what give() made, or NULL if it did not come.
+	 */
+	void (*take)(void *opaque, const struct cpr_state *s, const json_t *value);
 	void *opaque;
 };
 
@@ -76,6 +94,11 @@ int extras_check_dispensable(const struct migration *m, const char *program, str
  * had none. -EPROTO if the configuration is not JSON.
  */
 int extras_find(const struct cpr_state *s, const char *key, json_t **out, struct err *e);
+/*
+ * New side of cpr-transfer, before the update begins: asks for what was announced under @key;
+ * @value is the owner's to understand, and is taken over.
+ */
+void extras_want(struct migration *m, const char *key, json_t *value);
 /*
  * New side: the owner of @key has all it wants, and nobody will fall back: what else is left
  * of its descriptors is closed.

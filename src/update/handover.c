@@ -16,6 +16,7 @@
 #include "machine/vm.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/late.h"
 #include "update/populate.h"
 
 /* Where a step leads to, by mode; cpr-reboot and normal mode go the same way. */
@@ -49,7 +50,10 @@ const struct handover_row handover_table[STEP_COUNT] = {
 			.next = NEXT(OFFER, EXEC, OFFER, STREAM) },
 	[STEP_OFFER] = { .name = "offer",
 			 .enter = outgoing_offer,
-			 .next = NEXT(DONE, IDLE, DONE, IDLE) },
+			 .next = NEXT(GIVE, IDLE, DONE, IDLE) },
+	[STEP_GIVE] = { .name = "give",
+			.enter = outgoing_give,
+			.next = NEXT(DONE, IDLE, IDLE, IDLE) },
 	[STEP_EXEC] = { .name = "exec",
 			.enter = outgoing_exec,
 			.undo = outgoing_undo_exec,
@@ -74,7 +78,11 @@ const struct handover_row handover_table[STEP_COUNT] = {
 	[STEP_RUN] = { .name = "run",
 		       .new_side = true,
 		       .enter = incoming_run,
-		       .next = NEXT(DONE, DONE, CLAIM, DONE) },
+		       .next = NEXT(TAKE, DONE, CLAIM, DONE) },
+	[STEP_TAKE] = { .name = "take",
+			.new_side = true,
+			.enter = late_take,
+			.next = NEXT(DONE, IDLE, IDLE, IDLE) },
 	[STEP_DONE] = { .name = "done" },
 };
 
@@ -192,6 +200,7 @@ static void give_away(struct migration *m)
 	m->given_away = true;
 	m->vm->foreign = true;
 	vm_set_runstate(m->vm, RUNSTATE_POSTMIGRATE);
+	late_let_go(m);
 }
 
 /* The guest is in a stream; nobody runs it now. */
@@ -320,6 +329,7 @@ void handover_release(struct migration *m)
 	close_fd(&m->program_fd);
 	close_fd(&m->peer_pidfd);
 	streaming_release(m);
+	json_decref(TAKE_PTR(m->wanted));
 	/* An image that was exec'ed has no old side beside it: the operator may try again. */
 	if (!(m->incoming && m->mode == MODE_CPR_EXEC && m->vm->foreign)) {
 		cpr_state_fini(&m->cpr);

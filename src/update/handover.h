@@ -14,6 +14,7 @@
  * sequence of both sides.
  */
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ enum handover_step {
 	STEP_STOP,    /* stop the guest                                       */
 	STEP_SAVE,    /* gather and encode the state                          */
 	STEP_OFFER,   /* offer the guest, send the state, wait (transfer)     */
+	STEP_GIVE,    /* send what follows the guest (transfer)               */
 	STEP_EXEC,    /* write the state, become the new image (exec)         */
 	STEP_STREAM,  /* write state and RAM (cpr-reboot, normal)             */
 	/* New side. */
@@ -52,6 +54,7 @@ enum handover_step {
 	STEP_LOAD,    /* KVM and the devices take it                          */
 	STEP_CLAIM,   /* swap the owner word                                  */
 	STEP_RUN,     /* enter the guest, acknowledge                         */
+	STEP_TAKE,    /* take what follows the guest (transfer)               */
 	STEP_DONE,
 	STEP_COUNT,
 };
@@ -87,6 +90,8 @@ struct migration {
 	struct list observers;
 	struct list extras; /* struct extra                                     */
 	bool extras_known;  /* exec: the next image can do with them            */
+	json_t *wants;      /* new: what extras_want() noted; owned, NULL: nothing       */
+	json_t *wanted;     /* old: what the new side wants; owned, NULL: nothing        */
 	enum migration_status status;
 	char error[1024];
 
@@ -218,6 +223,7 @@ int outgoing_link(struct migration *m, struct err *e);
 int outgoing_stop(struct migration *m, struct err *e);
 int outgoing_save(struct migration *m, struct err *e);
 int outgoing_offer(struct migration *m, struct err *e);
+int outgoing_give(struct migration *m, struct err *e);
 int outgoing_exec(struct migration *m, struct err *e);
 void outgoing_undo_connect(struct migration *m);
 void outgoing_undo_link(struct migration *m);

@@ -25,6 +25,7 @@
 #include "update/channel_open.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/late.h"
 #include "update/populate.h"
 
 enum {
@@ -553,6 +554,8 @@ static int send_ready(struct migration *m, struct err *e)
 {
 	AUTO_BUF ready = { 0 };
 
+	if (late_send_wants(m, e))
+		return -e->code;
 	buf_put_be32(&ready, WIRE_VERSION);
 	buf_put_be32(&ready, (uint32_t)getpid());
 	return wire_send(m->cpr_sock, WIRE_READY, ready.data, ready.len, soon(), e);

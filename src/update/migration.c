@@ -95,6 +95,7 @@ void migration_destroy(struct migration *m)
 	free_command(m);
 	close_fd(&m->image_fd);
 	free(m->let_go_sample);
+	json_decref(m->wants);
 	free(m);
 }
 

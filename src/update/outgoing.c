@@ -20,6 +20,7 @@
 #include "update/extras.h"
 #include "update/grafting.h"
 #include "update/handover.h"
+#include "update/late.h"
 #include "update/populate.h"
 
 /* For the answer of a new side that has the guest already. */
@@ -215,6 +216,9 @@ static void on_message(void *opaque, uint32_t events)
 		err_set(&e, ECONNREFUSED, "the new side (process %d) refuses: %.*s", m->peer_pid,
 			(int)MIN(payload.len, sizeof(e.msg)), (const char *)payload.data);
 		handover_abort(m, &e);
+	} else if (type == WIRE_WANT && m->step == STEP_PREPARE && m->mode == MODE_CPR_TRANSFER) {
+		if (late_note_wants(m, payload.data, payload.len, &e))
+			handover_abort(m, &e);
 	} else if (type == WIRE_WAITING && m->step == STEP_PREPARE) {
 		/* It waits for its operator, who may take any time; the guest runs. */
 		loop_timer_cancel(&m->deadline);
@@ -408,6 +412,15 @@ int outgoing_offer(struct migration *m, struct err *e)
 	if (r)
 		return err_prefix(e, "the state cannot be sent");
 	return wait_for_peer(m, deadline, e);
+}
+
+int outgoing_give(struct migration *m, struct err *e)
+{
+	(void)e;
+	/* The clients that go hear here what has happened here. */
+	migration_tell(m);
+	late_give(m);
+	return STEP_NEXT;
 }
 
 /* Descriptors the next image finds by their numbers. */

@@ -197,7 +197,7 @@ static int parse_header(const uint8_t *raw, struct frame *f, struct err *e)
 	type = cursor_be16(&c);
 	flags = cursor_be16(&c);
 	f->len = cursor_be32(&c);
-	if (type < WIRE_HELLO || type > WIRE_CANCEL || flags & ~FLAG_FD)
+	if (type < WIRE_HELLO || type > WIRE_WANT || flags & ~FLAG_FD)
 		return err_set(e, EPROTO, "not a CPR message of Baton (type %u, flags %#x)", type,
 			       flags);
 	if (f->len > WIRE_MAX_PAYLOAD)

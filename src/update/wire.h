@@ -39,6 +39,7 @@ enum wire_type {
 	WIRE_OFFER,     /* old: length u64 and XXH3 u64 of the state on the main channel    */
 	WIRE_RUNNING,   /* new: the guest belongs to this side and runs here                */
 	WIRE_CANCEL,    /* old: text, why it gives up                                       */
+	WIRE_WANT,      /* new: JSON text, what it wants of what was announced              */
 };
 
 struct wire_fd {

@@ -254,9 +254,93 @@ static void server_file_is_removed_by_the_last_image(void **state)
 	assert_int_equal(open_new(f, &given, &e), 0);
 	assert_int_equal(stat(f->config.path, &st), 0);
 	assert_int_equal(st.st_ino, given.file_ino);
+	chardev_release(f->new.chr);
 	chardev_close(f->new.chr);
 	f->new.chr = NULL;
 	assert_int_equal(stat(f->config.path, &st), -1);
+}
+
+static void server_file_stays_where_a_held_device_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	open_server(f);
+	go_on(f);
+	chardev_close(f->new.chr);
+	f->new.chr = NULL;
+	assert_int_equal(stat(f->config.path, &st), 0);
+}
+
+/* As from one process to another: the client comes when it is the new one's turn. */
+static void a_client_that_comes_later_misses_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev_given given;
+	struct stat st;
+	struct err e;
+	int fd, peer;
+
+	open_server(f);
+	fd = dial(f);
+	get_given(f, &given);
+	peer = take_fd(&given.peer_fd);
+	given.later = true;
+	assert_int_equal(open_new(f, &given, &e), 0);
+	assert_false(chardev_is_connected(f->new.chr));
+	assert_true(chardev_is_held(f->new.chr));
+	assert_int_equal(chardev_write(f->new.chr, "abc", 3), 0);
+	assert_int_equal(send(fd, "hello", 5, 0), 5);
+	run(f);
+	chardev_take_peer(f->new.chr, peer);
+	assert_string_equal(f->new.connections, "+");
+	chardev_let_go(f->old.chr);
+	run(f);
+	chardev_release(f->new.chr);
+	assert_false(chardev_is_held(f->new.chr));
+	assert_int_equal(f->new.writable_calls, 1);
+	run(f);
+	assert_int_equal(f->new.nr_got, 5);
+	assert_int_equal(chardev_write(f->new.chr, "abc", 3), 3);
+	assert_reads(fd, "abc");
+	/* Nothing of it is left with the old device, whose end is no end for it. */
+	assert_false(chardev_is_connected(f->old.chr));
+	assert_int_equal(chardev_write(f->old.chr, "xyz", 3), 3);
+	chardev_close(f->old.chr);
+	f->old.chr = NULL;
+	assert_int_equal(stat(f->config.path, &st), 0);
+	run(f);
+	assert_string_equal(f->new.connections, "+");
+	chardev_disconnect(f->new.chr);
+	assert_string_equal(f->new.connections, "+-");
+	close(fd);
+}
+
+static void a_connection_that_does_not_come_is_made(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev_given given = { .listen_fd = -1, .peer_fd = -1, .own_fd = -1 };
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), peer;
+	struct err e;
+
+	strcpy(sa.sun_path, f->config.path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	open_old(f, CHARDEV_NULL);
+	f->config.kind = CHARDEV_UNIX;
+	f->config.retry_ms = 1000;
+	given.later = true;
+	assert_int_equal(open_new(f, &given, &e), 0);
+	run(f);
+	assert_int_equal(accept4(fd, NULL, NULL, SOCK_CLOEXEC), -1);
+	chardev_release(f->new.chr);
+	run(f);
+	peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(peer >= 0);
+	assert_string_equal(f->new.connections, "+");
+	close(peer);
+	close(fd);
 }
 
 static void other_files_at_the_path_stay(void **state)
@@ -413,6 +497,9 @@ int main(void)
 		TEST(held_server_takes_and_says_nothing_until_released),
 		TEST(client_in_the_queue_is_the_next_images),
 		TEST(server_file_is_removed_by_the_last_image),
+		TEST(server_file_stays_where_a_held_device_fails),
+		TEST(a_client_that_comes_later_misses_nothing),
+		TEST(a_connection_that_does_not_come_is_made),
 		TEST(other_files_at_the_path_stay),
 		TEST(what_does_not_listen_is_refused_and_closed),
 		TEST(kind_without_use_for_descriptors_closes_them),

@@ -178,6 +178,49 @@ static void connection_that_was_made_needs_its_address(void **state)
 	assert_given(f, "");
 }
 
+/* Announces the list, for a transfer. */
+static int take_announced(struct fixture *f)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	chardev_close_given(&f->given);
+	r = consoles_take_announced(f->came, &f->state, &f->console, &f->given, &e);
+	if (r < 0)
+		fail_msg("%s", e.msg);
+	return r;
+}
+
+static void device_of_another_process_needs_the_same_address(void **state)
+{
+	struct fixture *f = *state;
+	struct err e;
+
+	json_decref(f->came);
+	assert_int_equal(consoles_find_announced(&f->state, &f->came, &e), 0);
+	/* That member is for the next image in one process. */
+	assert_null(f->came);
+	assert_int_equal(consoles_find_carried(&f->state, &f->came, &e), 0);
+	describe(f, "m", CHARDEV_UNIX, true, FRONT_QMP);
+	strcpy(f->console.config.path, "/run/m");
+	assert_int_equal(take_announced(f), 1);
+	assert_given(f, "lp");
+	assert_true(f->given.later);
+	assert_true(f->console.announced);
+	assert_int_equal(f->console.old_id, 1);
+	f->console.announced = false;
+	strcpy(f->console.config.path, "/run/n");
+	assert_int_equal(take_announced(f), 0);
+	assert_false(f->console.announced);
+	describe(f, "serial0", CHARDEV_PTY, false, FRONT_SERIAL);
+	assert_int_equal(take_announced(f), 1);
+	assert_given(f, "o");
+	/* The standard files of a process are its own. */
+	describe(f, "s", CHARDEV_STDIO, false, FRONT_NONE);
+	assert_int_equal(take_announced(f), 0);
+	assert_false(f->console.announced);
+}
+
 static void old_side_without_a_list_gives_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -365,6 +408,7 @@ int main(void)
 		TEST(devices_of_the_same_kind_are_found_by_label),
 		TEST(listening_socket_needs_the_address_and_its_client_the_front_end),
 		TEST(connection_that_was_made_needs_its_address),
+		TEST(device_of_another_process_needs_the_same_address),
 		TEST(old_side_without_a_list_gives_nothing),
 		TEST(list_that_is_none_is_refused),
 		cmocka_unit_test(damaged_entry_is_refused),

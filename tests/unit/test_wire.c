@@ -375,8 +375,8 @@ static void a_frame_that_is_none_is_refused(void **state)
 	(void)state;
 	say(&s, 0, 0, NULL, 0, -1);
 	assert_play_refused(&s, EPROTO, "not a CPR message of Baton (type 0, flags 0)");
-	say(&s, WIRE_CANCEL + 1, 0, NULL, 0, -1);
-	assert_play_refused(&s, EPROTO, "not a CPR message of Baton (type 11, flags 0)");
+	say(&s, WIRE_WANT + 1, 0, NULL, 0, -1);
+	assert_play_refused(&s, EPROTO, "not a CPR message of Baton (type 12, flags 0)");
 	say(&s, WIRE_HELLO, 2, NULL, 0, -1);
 	assert_play_refused(&s, EPROTO, "not a CPR message of Baton (type 1, flags 0x2)");
 	/* Longer than any message; the bytes need not be there. */

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Clients stay connected through cpr-exec and cpr-graft."""
+"""Clients stay connected through cpr-transfer, cpr-exec and cpr-graft."""
 
 import array
 import collections
+import contextlib
 import json
 import os
 import re
@@ -31,6 +32,10 @@ def unix(path, timeout=20.0):
     return s
 
 
+def qmp_client(path):
+    return contextlib.closing(qmp.Qmp(path))
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -46,7 +51,7 @@ def read_until(s, what, count=1):
     return text
 
 
-@pytest.fixture(params=("exec", "graft"))
+@pytest.fixture(params=("transfer", "exec", "graft"))
 def mode(request):
     return request.param
 
@@ -226,13 +231,16 @@ def test_answers_that_were_not_read_come_later(second, mode):
 
 
 def test_descriptors_that_were_sent_are_still_there(vms, mode, loops):
-    vm = vms("gap").start()
+    vm = vms("gap")
+    vm.extra = ["-qmp", "unix:%s,server=on,wait=off" % vm.path("second")]
+    vm.start()
+    client = qmp.Qmp(vm.path("second"))
 
     def send_fd(text, target):
-        vm.qmp.sock.sendmsg(
+        client.sock.sendmsg(
             [text.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
                                array.array("i", [target.fileno()]))])
-        return vm.qmp.reply()
+        return client.reply()
 
     with open(vm.path("given"), "w+b") as given:
         assert send_fd('{"execute": "getfd", "arguments": '
@@ -245,15 +253,16 @@ def test_descriptors_that_were_sent_are_still_there(vms, mode, loops):
         for _ in range(max(loops // 10, 3)):
             vm.update(mode)
         Footprint(vm).check_against(footprint)
-        sets = vm.qmp.cmd("query-fdsets")
+        sets = client.cmd("query-fdsets")
         assert len(sets) == 1 and sets[0]["fdset-id"] == 7
         assert sets[0]["fds"][0]["opaque"] == "words"
         mine = [t for t in procstat.fds(vm.pid).values()
                 if t == vm.path("given")]
         assert len(mine) == 2
-        vm.qmp.cmd("closefd", fdname="mine")
-        vm.qmp.cmd("remove-fd", {"fdset-id": 7})
+        client.cmd("closefd", fdname="mine")
+        client.cmd("remove-fd", {"fdset-id": 7})
         assert vm.path("given") not in procstat.fds(vm.pid).values()
+    client.close()
 
 
 def test_half_a_line_of_the_human_monitor_goes_on(vms, mode):
@@ -319,7 +328,10 @@ def check_console(vm, mode, reader, write, loops):
     assert vm.body.rx_overrun == 0
 
 
-@pytest.mark.parametrize("kind", ("unix", "tcp", "client", "fd"))
+@pytest.mark.parametrize("mode,kind", [
+    (m, k) for m in ("transfer", "exec", "graft")
+    for k in ("unix", "tcp", "client", "fd")
+    if (m, k) != ("transfer", "fd")])  # a number of this process only
 def test_console_client_gets_every_byte_once(vms, mode, kind, cpu_load, loops):
     vm = vms("serial", append="every=50000")
     listener = peer = None
@@ -380,7 +392,7 @@ def test_pty_stays_the_same_with_its_user(vms, mode, loops):
         label = [c for c in vm.qmp.cmd("query-chardev")
                  if c["label"] == "serial0"]
         assert label[0]["filename"] == "pty:" + path
-        assert len(re.findall("redirected", vm.proc.log())) == 1
+        assert sum(p.log().count("redirected") for p in vm.procs) == 1
     finally:
         os.close(fd)
 
@@ -403,6 +415,7 @@ def test_file_is_kept_even_if_it_was_moved(vms, mode):
     lines.check()
 
 
+@pytest.mark.parametrize("mode", ("exec", "graft"))
 def test_terminal_stays_raw_throughout(vms, mode, loops):
     """Never a moment in which Ctrl-C would be a signal or text be echoed."""
     vm = vms("gap")
@@ -472,16 +485,16 @@ def test_connecting_never_fails_during_updates(vms, mode, loops):
 
 def test_client_in_the_queue_is_served_by_a_later_image(second, mode):
     vm, client = second
-    path = vm.qmp_path(vm.generation)
-    with unix(path) as s:
+    with socket.socket(client.sock.family) as s:
+        s.settimeout(20)
+        s.connect(client.sock.getpeername())
         s.sendall(b'{"execute": "qmp_capabilities"}')
         vm.update(mode)
         vm.update(mode)
-        vm.qmp.close()
+        client.close()
         greeting, answer = read_until(s, b"\n", 2).splitlines()
         assert "QMP" in json.loads(greeting)
         assert answer == b'{"return": {}}'
-        vm.proc.qmp = client
         vm.running()
 
 
@@ -550,6 +563,148 @@ def test_other_kind_of_monitor_starts_anew(vms):
     client.close()
     with unix(vm.path("m")) as s:
         assert b"type 'help'" in read_until(s, PROMPT)
+
+
+# From one process to another.
+
+MOVED = SUCCESS[:5] + ["RESUME", "MIGRATION completed"]
+
+
+def transfer_attempt(vm, extra=()):
+    """Returns how the old process saw it, and the new process."""
+    generation, new = vm.spawn_incoming(extra)
+    vm.migrate_to(generation)
+    return vm.wait_migrate(), generation, new
+
+
+def test_events_of_a_transfer_come_once_and_in_order(second):
+    vm, client = second
+    client.take_events()
+    for _ in range(5):
+        stays = vm.qmp
+        stays.take_events()
+        vm.transfer()
+        client.cmd("query-status")
+        assert client.take_events() == MOVED
+        assert client.cmd("query-migrate")["status"] == "completed"
+        assert stays.take_events()[:6] == MOVED[:5] + MOVED[6:]
+
+
+def test_monitor_at_another_address_stays_with_the_old_process(vms):
+    """Where whoever started the update waits for its end."""
+    vm = vms("gap")
+    vm.extra = ["-qmp", "unix:%s,server=on,wait=off" % vm.path("here")]
+    vm.start()
+    old = vm.proc
+    with qmp_client(vm.path("here")) as client:
+        vm.extra = ["-qmp", "unix:%s,server=on,wait=off" % vm.path("there")]
+        answer, generation, new = transfer_attempt(vm)
+        assert answer["status"] == "completed"
+        assert client.cmd("query-status")["status"] == "postmigrate"
+        client.cmd("query-migrate")
+        assert client.take_events()[-1] == "MIGRATION completed"
+        vm.adopt(generation, new)
+        with qmp_client(vm.path("there")) as other:
+            assert other.cmd("query-status")["running"] is True
+        client.cmd("quit")
+    assert old.wait() == 0
+    assert not os.path.exists(vm.path("here"))
+
+
+def test_old_process_without_a_monitor_ends_by_itself(vms):
+    vm = vms("gap")
+    vm.qmp_path = lambda generation: vm.path("qmp")
+    vm.start()
+    client, old = vm.qmp, vm.proc
+    for _ in range(3):
+        client.take_events()
+        generation, new = vm.spawn_incoming()
+        vm.migrate_to(generation)
+        client.wait_event("MIGRATION", status="completed")
+        assert old.wait() == 0
+        new.qmp, old.qmp = client, None
+        vm.proc = old = new
+        assert client.cmd("query-migrate")["status"] == "completed"
+        vm.running()
+    vm.quit()
+    assert not os.path.exists(vm.path("qmp"))
+
+
+@pytest.mark.parametrize("why", (
+    ["-smp", "2"], ["-debug", "handover=load:fail"],
+    ["-debug", "handover=load:kill"]))
+def test_client_stays_if_the_new_process_fails(second, why):
+    vm, client = second
+    footprint = Footprint(vm)
+    for i in range(3):
+        client.take_events()
+        client.send_raw("{'execute': 'query-")
+        answer, _, new = transfer_attempt(vm, why)
+        assert answer["status"] == "failed"
+        new.wait()
+        client.send_raw("name', 'id': %d}" % i)
+        assert client.reply() == {"return": {"name": "test"}, "id": i}
+        assert "MIGRATION failed" in client.take_events()
+    Footprint(vm).check_against(footprint)
+    # Nobody has taken its place, nor removed it.
+    path = client.sock.getpeername()
+    client.close()
+    with socket.socket(client.sock.family) as s:
+        s.connect(path)
+        s.settimeout(20)
+        assert b"QMP" in s.recv(1000)
+    vm.transfer()
+    vm.running()
+    vm.check_no_errors()
+
+
+@pytest.mark.parametrize("fault", ("kill", "stop", "fail"))
+def test_clients_connect_again_if_the_old_process_breaks_last(vms, fault):
+    """The guest is the new one's by then; it listens where the old one did."""
+    vm = vms("serial", append="every=50000")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.settimeout(20)
+    listener.bind(vm.path("console"))
+    listener.listen(1)
+    vm.serial = lambda generation: "unix:" + vm.path("console")
+    vm.extra = ["-qmp", "unix:%s,server=on,wait=off" % vm.path("second")]
+    vm.start(extra=["-debug", "handover=give:" + fault])
+    peer = listener.accept()[0]
+    client = qmp.Qmp(vm.path("second"))
+    generation, new = vm.spawn_incoming()
+    vm.migrate_to(generation)
+    new.connect(vm.qmp_path(generation), events=False)
+    assert vm.wait_loaded(new)["status"] == "completed"
+    if fault == "stop":
+        vm.proc.kill()
+    client.wait_eof()
+    client.close()
+    while peer.recv(65536):
+        pass
+    peer.close()
+    vm.adopt(generation, new)
+    with qmp_client(vm.path("second")) as again:
+        assert again.cmd("query-status")["running"] is True
+    peer = listener.accept()[0]
+    reader = Reader(peer.recv)
+    vm.wait_for("lines", lambda: reader.lines.count > 5)
+    vm.check_no_errors()
+    peer.close()
+    listener.close()
+    assert "have to connect again" in new.log()
+
+
+def test_new_process_that_takes_no_clients_leaves_them(second):
+    """As one of an earlier release; its own addresses are others then."""
+    vm, client = second
+    del vm.extra[:]
+    answer, generation, new = transfer_attempt(vm)
+    assert answer["status"] == "completed"
+    assert client.cmd("query-status")["status"] == "postmigrate"
+    old = vm.proc
+    vm.adopt(generation, new)
+    client.cmd("quit")
+    assert old.wait() == 0
 
 
 # Failure.
