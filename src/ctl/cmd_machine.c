@@ -300,7 +300,6 @@ const struct command machine_commands[] = {
 	{ .name = "query-machines", .returns = &machines_ret, .run = query_machines },
 	{ .name = "query-memdev", .returns = &memdevs_ret, .run = query_memdev },
 	{ .name = "query-memory-devices", .returns = &empty_ret, .run = query_empty_list },
-	{ .name = "query-block", .returns = &empty_ret, .run = query_empty_list },
 	{ .name = "query-chardev", .returns = &chardevs_ret, .run = query_chardev },
 	{ .name = "stop", .run = stop },
 	{ .name = "cont", .run = cont },

@@ -37,6 +37,7 @@ extern const struct command monitor_commands[];
 extern const struct command trace_commands[];
 extern const struct command object_commands[];
 extern const struct command net_commands[];
+extern const struct command block_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

@@ -18,6 +18,7 @@
 
 struct chardev;
 struct ctl;
+struct drives;
 struct migration;
 struct netdevs;
 struct vm;
@@ -33,6 +34,7 @@ struct ctl_config {
 	struct vm *vm;
 	struct migration *migration;
 	struct netdevs *netdevs;         /* NULL: none can be added                              */
+	struct drives *drives;           /* NULL: there are and will be none             */
 	const char *name;                /* -name; NULL: none                            */
 	const char *uuid;                /* NULL: all zero                               */
 	void (*powerdown)(void *opaque); /* presses the power button; NULL: there is none */

@@ -7,6 +7,7 @@
 
 #include "base/parse.h"
 #include "base/util.h"
+#include "ctl/cmd_block.h"
 #include "ctl/cmd_trace.h"
 #include "ctl/commands.h"
 #include "ctl/hmp.h"
@@ -403,6 +404,10 @@ static const struct hmp_command commands[] = {
 	{ "netdev_del", NULL, NULL, cmd_netdev_del, "ID", "remove a network back end" },
 	{ "set_link", NULL, NULL, hmp_set_link, "NAME on|off",
 	  "plug a network cable, or unplug it" },
+	{ "drive_add", NULL, NULL, hmp_drive_add, "0 file=PATH,if=none,id=ID[,KEY=VALUE...]",
+	  "open a disk image for device_add" },
+	{ "drive_del", NULL, NULL, hmp_drive_del, "ID", "close a disk image no device uses" },
+	{ "block_resize", NULL, NULL, hmp_block_resize, "ID SIZE", "make a disk another size" },
 	{ "trace-event", NULL, NULL, cmd_trace_event, "NAME on|off",
 	  "enable or disable trace events" },
 	{ "qom-list", NULL, NULL, cmd_qom_list, "[PATH]", "list the properties of an object" },

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "ctl/cmd_block.h"
 #include "ctl/cmd_trace.h"
 #include "ctl/hmp.h"
 #include "ctl/hmp_call.h"
@@ -208,13 +209,7 @@ static void info_memdev(struct hmp_call *c, char *rest)
 	json_decref(list);
 }
 
-/* The lists of what this machine cannot have yet. */
-static void info_block(struct hmp_call *c, char *rest)
-{
-	(void)rest;
-	json_decref(hmp_qmp(c, "query-block", NULL));
-}
-
+/* The list of what this machine cannot have yet. */
 static void info_memory_devices(struct hmp_call *c, char *rest)
 {
 	(void)rest;
@@ -259,7 +254,7 @@ static const struct {
 	void (*run)(struct hmp_call *c, char *rest);
 	const char *help;
 } infos[] = {
-	{ "block", "", info_block, "show block devices" },
+	{ "block", "[NAME]", hmp_info_block, "show block devices" },
 	{ "chardev", "", info_chardev, "show character devices" },
 	{ "cpus", "", info_cpus, "show the virtual CPUs" },
 	{ "kvm", "", info_kvm, "show whether KVM is used" },

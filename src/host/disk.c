@@ -246,8 +246,8 @@ static void end_of_batch(void *opaque)
 {
 	struct disk *d = opaque;
 
-	if (d->batch_done)
-		d->batch_done(d->batch_opaque);
+	if (d->front)
+		d->front->batch_done(d->opaque);
 }
 
 int disk_open(struct disk *d, const struct disk_config *config, int fd, struct uring *u,
@@ -256,7 +256,7 @@ int disk_open(struct disk *d, const struct disk_config *config, int fd, struct u
 	bool given = fd >= 0;
 	int r;
 
-	*d = (struct disk){ .config = *config, .fd = fd, .uring = u };
+	*d = (struct disk){ .config = *config, .fd = fd, .inherited = given, .uring = u };
 	uring_user_init(&d->user, end_of_batch, d);
 	if (!given)
 		fd = d->fd = open_path(&d->config, e);
@@ -351,6 +351,14 @@ int disk_lock(struct disk *d, bool share_write, struct err *e)
 	return 0;
 }
 
+uint64_t disk_allocated(const struct disk *d)
+{
+	struct stat st;
+
+	/* In units of 512 bytes, whatever a block is. */
+	return fstat(d->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 int disk_check_size(const struct disk *d, struct err *e)
 {
 	uint64_t bytes;
@@ -381,7 +389,10 @@ int disk_resize(struct disk *d, uint64_t bytes, struct err *e)
 	if (!r && there < bytes)
 		r = err_set(e, EINVAL, "device '%s' has %llu bytes and cannot be made longer",
 			    d->config.path, (unsigned long long)there);
-	if (!r)
+	if (!r) {
 		d->bytes = bytes;
+		if (d->front)
+			d->front->resized(d->opaque);
+	}
 	return r;
 }

@@ -92,11 +92,20 @@ struct disk {
 	uint32_t align_memory;        /* [c] likewise                                         */
 	uint32_t locks;               /* [m] enum disk_lock_bit: what is locked             */
 	bool lacks_zero, lacks_punch; /* [m] what fallocate() cannot do here               */
-	struct uring *uring;          /* [c] not owned                                        */
+	/* [c] Given open: its locks are another owner's too, until the guest runs here. */
+	bool inherited;
+	struct uring *uring; /* [c] not owned */
 	struct uring_user user;
 	unsigned int in_flight; /* [m] requests */
-	void (*batch_done)(void *opaque);
-	void *batch_opaque;
+	bool failed, no_space;  /* [m] the guest was stopped for an error, of what kind */
+	const struct disk_front *front;
+	void *opaque;
+};
+
+/* Who uses a disk. Machine lock. */
+struct disk_front {
+	void (*batch_done)(void *opaque); /* after a batch of completions, some of them its own */
+	void (*resized)(void *opaque);    /* disk.bytes has changed                             */
 };
 
 /*
@@ -119,11 +128,13 @@ int disk_lock(struct disk *d, bool share_write, struct err *e);
 /* The locks disk_lock() would take, as in disk.locks; 0 with locking=off. */
 uint32_t disk_wanted_locks(const struct disk *d, bool share_write);
 
+/* Bytes it occupies on the host; 0 for a device. */
+uint64_t disk_allocated(const struct disk *d);
 /* -ENODATA with both sizes if the image is shorter than was promised. */
 int disk_check_size(const struct disk *d, struct err *e);
 /*
- * Makes it @bytes long, in the file too if it is one; a multiple of DISK_SECTOR. The
- * guest is told by the caller. Nothing is in flight beyond.
+ * Makes it @bytes long, in the file too if it is one, and tells who uses it; a multiple of
+ * DISK_SECTOR. Requests beyond a new end that are in flight fail, or make the file longer again.
  */
 int disk_resize(struct disk *d, uint64_t bytes, struct err *e);
 
@@ -157,8 +168,8 @@ struct disk_request {
 
 /* Starts @r. Whatever is wrong with it is told by done(). */
 void disk_submit(struct disk *d, struct disk_request *r);
-/* Who is told after each batch of completions that had some of this disk. */
-void disk_set_batch_done(struct disk *d, void (*batch_done)(void *opaque), void *opaque);
+/* Who is told from now on; NULL: nobody. */
+void disk_attach(struct disk *d, const struct disk_front *front, void *opaque);
 /* Waits until nothing is in flight; -ETIMEDOUT with what is. Machine lock, any thread. */
 int disk_drain(struct disk *d, uint64_t deadline_ns, struct err *e);
 

@@ -322,10 +322,10 @@ void disk_submit(struct disk *d, struct disk_request *r)
 		start_transfer(r);
 }
 
-void disk_set_batch_done(struct disk *d, void (*batch_done)(void *opaque), void *opaque)
+void disk_attach(struct disk *d, const struct disk_front *front, void *opaque)
 {
-	d->batch_done = batch_done;
-	d->batch_opaque = opaque;
+	d->front = front;
+	d->opaque = opaque;
 }
 
 int disk_drain(struct disk *d, uint64_t deadline_ns, struct err *e)

@@ -13,6 +13,7 @@
 #include "boot/boot.h"
 #include "ctl/carry.h"
 #include "ctl/ctl.h"
+#include "ctl/drives.h"
 #include "ctl/netdevs.h"
 #include "dev/pc/pc.h"
 #include "host/graft.h"
@@ -46,6 +47,7 @@ struct program {
 	struct ctl *ctl;
 	struct consoles consoles;
 	struct netdevs netdevs;
+	struct drives drives;
 	struct consoles_carry carry;
 	json_t *came; /* devices of the image before; NULL: there was none */
 	struct migration_observer observer;
@@ -104,6 +106,19 @@ static unsigned int serial_mask(const struct options *o)
 	return mask;
 }
 
+static int create_drives(struct program *p, struct err *e)
+{
+	struct drives_came came = { .list = NULL };
+	int r = drives_init(&p->drives, p->vm, e);
+
+	if (!r && p->has_cpr)
+		r = drives_find_carried(&p->cpr, &came, e);
+	if (!r)
+		r = drive_options_create(&p->opt.drives, &p->drives, &came, &p->opt.devices, e);
+	drives_came_fini(&came);
+	return r;
+}
+
 static int create_devices(struct program *p, struct err *e)
 {
 	struct pc_config cfg = { 0 };
@@ -138,6 +153,8 @@ static int create_devices(struct program *p, struct err *e)
 			cfg.serial[i] = p->consoles.serial[i]->chr;
 	r = netdevs_open(&p->netdevs, p->vm, p->opt.netdev, p->opt.nr_netdev,
 			 p->has_cpr ? &p->cpr : NULL, e);
+	if (!r)
+		r = create_drives(p, e);
 	if (!r)
 		r = pc_create_devices(p->vm, &cfg, e);
 	if (!r)
@@ -252,6 +269,7 @@ static int create_monitors(struct program *p, struct err *e)
 		.vm = p->vm,
 		.migration = p->migration,
 		.netdevs = &p->netdevs,
+		.drives = &p->drives,
 		.name = p->opt.name,
 		.powerdown = press_power_button,
 		.powerdown_opaque = p->vm,
@@ -320,6 +338,7 @@ static int create_update(struct program *p, struct err *e)
 	r = migration_create(&p->migration, p->vm, !p->opt.stopped, p->argv, e);
 	if (r)
 		return r;
+	drives_carry(&p->drives, p->migration);
 	migration_params(p->migration)->mode = p->opt.mode;
 	for (int cap = 0; cap < CAP_COUNT; cap++)
 		migration_cap_set(p->migration, (enum migration_cap)cap, p->opt.caps[cap]);
@@ -517,6 +536,7 @@ static void take_apart(struct program *p)
 		vm_destroy_devices(p->vm);
 	migration_destroy(p->migration);
 	json_decref(p->came);
+	drives_fini(&p->drives);
 	consoles_close(&p->consoles);
 	netdevs_close(&p->netdevs, p->vm && p->vm->foreign);
 	vm_destroy(p->vm);
@@ -586,6 +606,7 @@ int main(int argc, char **argv)
 		take_apart(p);
 	}
 	device_options_fini(&p->opt.devices);
+	drive_options_fini(&p->opt.drives);
 	free(p);
 	return code;
 }

@@ -426,6 +426,16 @@ static int parse_msg(struct options *o, const char *arg, struct err *e)
 	return parse_properties(o, msg_properties, NULL, arg, false, e);
 }
 
+static int parse_drive(struct options *o, const char *arg, struct err *e)
+{
+	return drive_options_parse(&o->drives, arg, e);
+}
+
+static int parse_blockdev(struct options *o, const char *arg, struct err *e)
+{
+	return drive_options_parse_blockdev(&o->drives, arg, e);
+}
+
 static int parse_device(struct options *o, const char *arg, struct err *e)
 {
 	return device_options_parse(&o->devices, arg, e);
@@ -523,6 +533,11 @@ static const struct option options[] = {
 	  "refuse devices whose state cannot be saved" },
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
+	{ "drive", "file=PATH[,KEY=VALUE...]", parse_drive,
+	  "disk image: format=raw, if=virtio|none, id=, readonly=, cache=, discard=, werror=, ...; "
+	  "see -drive help" },
+	{ "blockdev", "driver=raw|file|host_device,...", parse_blockdev,
+	  "the same as nodes, as keys or JSON: node-name=, file.filename=, ...; see -blockdev help" },
 	{ "device", "DRIVER[,PROPERTIES]", parse_device,
 	  "add a device, also as a JSON object; help, or DRIVER,help; repeatable" },
 	{ "trace", "PATTERN|events=FILE", parse_trace,
@@ -591,6 +606,8 @@ static const struct {
 	const char *name;
 	void (*print)(const char *arg);
 } helps[] = {
+	{ "drive", drive_options_print_help },
+	{ "blockdev", drive_options_print_blockdev_help },
 	{ "machine", help_machine },
 	{ "M", help_machine },
 	{ "cpu", help_cpu },

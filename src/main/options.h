@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "machine/layout.h"
 #include "main/device_options.h"
+#include "main/drive_options.h"
 #include "main/objects.h"
 #include "update/channel.h"
 #include "update/params.h"
@@ -42,6 +43,7 @@ struct options {
 	enum on_off_auto huge_pages; /* -machine huge-pages= */
 	struct backend_option objects[OPTIONS_MAX_OBJECTS];
 	unsigned int nr_objects;
+	struct drive_options drives; /* -drive, -blockdev; owned */
 	const char *serial[LAYOUT_NR_SERIAL];
 	unsigned int nr_serial;
 	const char *chardev[OPTIONS_MAX_CHARDEVS];
