@@ -34,10 +34,12 @@ void verdict_fault(struct verdict *v, enum lab_check check, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	pthread_mutex_lock(&v->lock);
 	if (v->faults[check]++ == 0)
 		memcpy(v->first[check], text, sizeof(text));
 	if (v->faults[check] <= 10)
 		printf("drive: FAULT: %s\n", text);
+	pthread_mutex_unlock(&v->lock);
 }
 
 /* Finds " key=" in a line and returns what follows; NULL if it is not there. */

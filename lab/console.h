@@ -3,6 +3,7 @@
 #ifndef LAB_CONSOLE_H
 #define LAB_CONSOLE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,11 +25,19 @@ enum lab_check {
 	CHECK_KERNEL,
 	CHECK_VCPUS,
 	CHECK_POWEROFF,
+	/* With devices. */
+	CHECK_FILES,
+	CHECK_FILE_SYSTEM,
+	CHECK_LOCK,
+	CHECK_TCP,
+	CHECK_LINES,
+	CHECK_AGENT,
 	CHECK_COUNT,
 };
 
-/* Faults found so far, by promise. */
+/* Faults found so far, by promise; noted by any thread. */
 struct verdict {
+	pthread_mutex_t lock;
 	unsigned int faults[CHECK_COUNT];
 	char first[CHECK_COUNT][256]; /* what the first one was */
 };

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "lab/update.h"
+#include "lab/devices.h"
 
 enum {
 	QUIET_LINES = 3
@@ -38,6 +38,12 @@ static const char *const promises[CHECK_COUNT] = {
 	[CHECK_KERNEL] = "the_guests_kernel_has_nothing_to_warn_of",
 	[CHECK_VCPUS] = "every_vcpu_goes_on",
 	[CHECK_POWEROFF] = "the_guest_powers_off_when_asked",
+	[CHECK_FILES] = "every_file_and_block_the_guest_wrote_reads_back_right",
+	[CHECK_FILE_SYSTEM] = "the_guests_file_system_is_clean",
+	[CHECK_LOCK] = "the_image_is_never_seen_unlocked",
+	[CHECK_TCP] = "no_tcp_connection_is_lost_and_every_byte_comes_in_order",
+	[CHECK_LINES] = "no_console_byte_is_lost_or_doubled_either_way",
+	[CHECK_AGENT] = "the_guests_agent_answers_over_one_connection",
 };
 
 static void usage(FILE *to)
@@ -48,11 +54,37 @@ static void usage(FILE *to)
 		"  [--sequence MODE,...]     default: transfer,exec,transfer\n"
 		"      transfer, exec, exec-defer, graft, reboot (the RAM of the whole run is then a\n"
 		"      file in DIRECTORY) or reboot-stream\n"
-		"  [--updates N]             N updates, transfer and exec in turn\n"
+		"  [--turns MODE,...]        the modes of --updates; default: transfer,exec\n"
+		"  [--updates N]             N updates, in these modes by turns\n"
+		"  [--disk FILE]             the guest's disk, a Debian system of lab/debian\n"
+		"  [--disk-options TEXT]     appended to the drive's options, begins with a comma\n"
+		"  [--devices NAME,...]      net, serial, rng: virtio devices beside the disk\n"
+		"  [--guestload PROGRAM]     verifies files; default: /bin/guestload\n"
 		"  [--smp N] [--memory SIZE] [--append TEXT]\n"
 		"  [--step-timeout SECONDS]  for any one step; default: 120\n"
 		"  [--slow-host]             the guest's kernel may find a timer interrupt slow\n"
 		"  [--console short|all]     guestwatch's lines cut or whole; default: short\n");
+}
+
+static int parse_devices(struct vmm_config *c, const char *text)
+{
+	AUTO_FREE char *copy = strdup(text);
+	char *save = NULL;
+
+	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word;
+	     word = strtok_r(NULL, ",", &save)) {
+		bool *device = strcmp(word, "net") == 0      ? &c->net
+			       : strcmp(word, "serial") == 0 ? &c->serial
+			       : strcmp(word, "rng") == 0    ? &c->rng
+							     : NULL;
+
+		if (!device) {
+			fprintf(stderr, "drive: '%s' is no device\n", word);
+			return -EINVAL;
+		}
+		*device = true;
+	}
+	return 0;
 }
 
 static int parse_sequence(struct lab *lab, const char *text)
@@ -116,13 +148,30 @@ static int parse_option(struct lab *lab, int opt, const char *arg)
 		break;
 	case 'n':
 		return parse_number("--smp", arg, 64, &c->smp);
+	case 'T':
+		lab->turns = true;
+		return parse_sequence(lab, arg);
 	case 's':
 		return parse_sequence(lab, arg);
 	case 'u':
-		r = parse_number("--updates", arg, LAB_MAX_UPDATES, &lab->mode_count);
-		for (int i = 0; i < lab->mode_count; i++)
-			lab->modes[i] = i % 2 ? MODE_EXEC : MODE_TRANSFER;
+		r = parse_number("--updates", arg, LAB_MAX_UPDATES, &n);
+		if (!lab->turns)
+			parse_sequence(lab, "transfer,exec");
+		for (int i = lab->mode_count; r == 0 && i < n; i++)
+			lab->modes[i] = lab->modes[i - lab->mode_count];
+		lab->mode_count = r == 0 ? n : 0;
 		return r;
+	case 'D':
+		c->disk = arg;
+		break;
+	case 'o':
+		c->disk_options = arg;
+		break;
+	case 'v':
+		return parse_devices(c, arg);
+	case 'g':
+		lab->guestload = arg;
+		break;
 	case 't':
 		r = parse_number("--step-timeout", arg, 86400, &n);
 		lab->step_ms = r < 0 ? 0 : n * 1000;
@@ -151,7 +200,12 @@ static int parse_options(struct lab *lab, int argc, char **argv)
 		{ "memory", required_argument, NULL, 'm' },
 		{ "smp", required_argument, NULL, 'n' },
 		{ "sequence", required_argument, NULL, 's' },
+		{ "turns", required_argument, NULL, 'T' },
 		{ "updates", required_argument, NULL, 'u' },
+		{ "disk", required_argument, NULL, 'D' },
+		{ "disk-options", required_argument, NULL, 'o' },
+		{ "devices", required_argument, NULL, 'v' },
+		{ "guestload", required_argument, NULL, 'g' },
 		{ "step-timeout", required_argument, NULL, 't' },
 		{ "slow-host", no_argument, NULL, 'S' },
 		{ "console", required_argument, NULL, 'c' },
@@ -208,12 +262,17 @@ static int boot(struct lab *lab, struct err *e)
 	uint64_t begin = lab_now_ns(), deadline = begin + (uint64_t)lab->step_ms * 1000000;
 	int status = 0, r;
 
-	r = vmm_start(&lab->vmm, &lab->config, lab->config.baton, NULL, NULL, e);
+	r = devices_prepare(lab, e);
+	if (r == 0)
+		r = vmm_start(&lab->vmm, &lab->config, lab->config.baton, NULL, NULL, e);
 	if (r < 0)
 		return r;
 	printf("drive: booting the guest: %d vCPU%s, %s of memory in a %s, process %d\n",
 	       lab->config.smp, lab->config.smp > 1 ? "s" : "", lab->config.memory,
 	       lab->config.ram_path[0] ? "file" : "memfd", (int)lab->vmm.pid);
+	r = devices_start(lab, e);
+	if (r < 0)
+		return r;
 	while (c->reports < OFFSET_LINES || c->last.pass < 1) {
 		if (!vmm_is_alive(&lab->vmm, &status))
 			return err_set(e, ECHILD, "baton ended (status %#x)", status);
@@ -225,7 +284,13 @@ static int boot(struct lab *lab, struct err *e)
 	printf("drive: the guest is up after %.1f s; clock source %s\n",
 	       (double)(lab_now_ns() - begin) / 1e9, c->last.clk);
 	lab->up_at_s = c->last.up_s;
-	return qmp_connect(&lab->vmm.qmp, c, lab->vmm.qmp_path, lab->step_ms, e);
+	r = qmp_connect(&lab->vmm.qmp, c, lab->vmm.qmp_path, lab->step_ms, e);
+	if (r == 0 && lab->config.disk) {
+		r = load_wait_ready(&lab->load, lab->config.net, lab->step_ms, e);
+		printf("drive: the guest's load is under way after %.1f s\n",
+		       (double)(lab_now_ns() - begin) / 1e9);
+	}
+	return r;
 }
 
 static int run_updates(struct lab *lab, struct err *e)
@@ -237,6 +302,8 @@ static int run_updates(struct lab *lab, struct err *e)
 
 		printf("drive: update %d of %d: %s\n", i + 1, lab->mode_count, name);
 		rc = update_run(lab, lab->modes[i], r, e);
+		if (rc == 0)
+			rc = devices_check(lab, e);
 		if (rc < 0)
 			return err_prefix(e, "update %d, %s", i + 1, name);
 		printf("drive: update %d: the guest runs in process %d (was %d); it saw a pause "
@@ -288,10 +355,15 @@ static void check_clock_rate(struct lab *lab)
 
 static int power_off(struct lab *lab, struct err *e)
 {
-	int status = 0, r;
+	int status = 0, r = 0;
 
 	lab->console.ending = true;
-	console_send(&lab->console, "poweroff\n");
+	if (lab->config.disk)
+		r = devices_finish(lab, e);
+	else
+		console_send(&lab->console, "poweroff\n");
+	if (r < 0)
+		return r;
 	r = vmm_wait_exit(&lab->vmm, &lab->console, lab->step_ms, &status, e);
 	if (r < 0)
 		return r;
@@ -316,6 +388,8 @@ static bool run(struct lab *lab)
 	check_clock_rate(lab);
 	if (power_off(lab, &e) < 0)
 		verdict_fault(v, CHECK_POWEROFF, "%s", e.msg);
+	if (lab->config.disk)
+		devices_judge_image(lab);
 	return true;
 }
 
@@ -358,10 +432,10 @@ static void print_table(const struct lab *lab)
 	printf("\n");
 }
 
-static int print_verdict(const struct lab *lab, bool complete)
+static int print_verdict(struct lab *lab, bool complete)
 {
 	const struct console *c = &lab->console;
-	unsigned int failed = 0;
+	unsigned int failed = 0, judged = 0;
 	int done = 0;
 
 	if (lab->result_count)
@@ -374,11 +448,15 @@ static int print_verdict(const struct lab *lab, bool complete)
 	       " ticks, clock behind ours by %.3f s, longest pause without an update %.1f ms\n",
 	       c->last.n, c->last.up_s, c->last.hash, c->last.pass, c->rate_min, c->rate_max,
 	       clock_lag_s(lab), lab->quiet_gap_ms);
+	devices_print(lab);
 	for (int i = 0; i < CHECK_COUNT; i++) {
 		const char *why = lab->verdict.faults[i] ? lab->verdict.first[i]
 				  : complete             ? NULL
 							 : "the run did not get so far";
 
+		if (!devices_judge(lab, i))
+			continue;
+		judged++;
 		failed += why != NULL;
 		printf("%s %s%s%s\n", why ? "FAIL" : "PASS", promises[i], why ? ": " : "",
 		       why ? why : "");
@@ -386,7 +464,7 @@ static int print_verdict(const struct lab *lab, bool complete)
 	for (int i = 0; i < lab->result_count; i++)
 		done += lab->results[i].done;
 	printf("drive: %d of %d updates, %u of %d promises kept\n", done, lab->mode_count,
-	       CHECK_COUNT - failed, CHECK_COUNT);
+	       judged - failed, judged);
 	return failed ? 1 : 0;
 }
 
@@ -394,6 +472,7 @@ int main(int argc, char **argv)
 {
 	AUTO_FREE struct lab *lab = calloc(1, sizeof(*lab));
 	bool complete;
+	int status;
 
 	if (!lab)
 		return 1;
@@ -404,6 +483,13 @@ int main(int argc, char **argv)
 	};
 	lab->console.echo = ECHO_SHORT;
 	lab->step_ms = 120000;
+	lab->guestload = "/bin/guestload";
+	lab->config.disk_options = "";
+	pthread_mutex_init(&lab->verdict.lock, NULL);
+	pthread_mutex_init(&lab->load.lock, NULL);
+	lab->load.verdict = &lab->verdict;
+	lab->load.console = &lab->console;
+	lab->load.console_fd = lab->load.tcp_fd = lab->load.agent.fd = -1;
 	parse_sequence(lab, "transfer,exec,transfer");
 	if (parse_options(lab, argc, argv) < 0)
 		return 2;
@@ -412,5 +498,7 @@ int main(int argc, char **argv)
 	vmm_discard(&lab->vmm);
 	if (lab->config.ram_path[0])
 		unlink(lab->config.ram_path);
-	return print_verdict(lab, complete);
+	status = print_verdict(lab, complete);
+	devices_close(lab);
+	return status;
 }

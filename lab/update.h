@@ -4,6 +4,8 @@
 #define LAB_UPDATE_H
 
 #include "lab/console.h"
+#include "lab/image.h"
+#include "lab/load.h"
 #include "lab/vmm.h"
 
 /*
@@ -44,13 +46,17 @@ struct lab {
 	struct vmm_config config;
 	struct console console;
 	struct verdict verdict;
-	struct vmm vmm;      /* the process that has the guest */
-	int step_ms;         /* how long any one step may take */
-	int generation;      /* programs started or executed so far */
-	double up_at_s;      /* the guest's clock when it had booted */
-	double quiet_gap_ms; /* largest gap the guest saw while it was left alone */
+	struct vmm vmm;   /* the process that has the guest */
+	struct load load; /* with a disk: what the guest is busy with */
+	struct opener opener;
+	const char *guestload; /* the program that verifies the guest's files */
+	int step_ms;           /* how long any one step may take */
+	int generation;        /* programs started or executed so far */
+	double up_at_s;        /* the guest's clock when it had booted */
+	double quiet_gap_ms;   /* largest gap the guest saw while it was left alone */
 	enum lab_mode modes[LAB_MAX_UPDATES];
 	int mode_count;
+	bool turns; /* the modes were given, to be taken by turns */
 	struct update_result results[LAB_MAX_UPDATES];
 	int result_count;
 };

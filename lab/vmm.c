@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "lab/console.h"
+#include "lab/tap.h"
 #include "lab/vmm.h"
 
 /* A variable in the environment of each baton, so that none is overlooked. */
@@ -32,6 +33,57 @@ static void add(struct vmm_args *a, const char *fmt, ...)
 	if (vasprintf(&a->v[a->n], fmt, ap) >= 0)
 		a->v[++a->n] = NULL;
 	va_end(ap);
+}
+
+void vmm_port_path(char path[VMM_PATH_MAX], const struct vmm_config *c, const char *port)
+{
+	snprintf(path, VMM_PATH_MAX, "%.*s/%s", VMM_PATH_MAX - 12, c->dir, port);
+}
+
+static void add_port(struct vmm_args *a, const struct vmm_config *c, const char *port,
+		     const char *device)
+{
+	char path[VMM_PATH_MAX];
+
+	vmm_port_path(path, c, port);
+	add(a, "-chardev");
+	add(a, "socket,id=%s,path=%s,server=on,wait=off", port, path);
+	add(a, "-device");
+	add(a, "%s,chardev=%s", device, port);
+}
+
+static void add_devices(struct vmm_args *a, const struct vmm_config *c)
+{
+	char path[VMM_PATH_MAX];
+
+	if (c->disk) {
+		add(a, "-drive");
+		add(a, "file=%s,format=raw,if=none,id=disk0%s", c->disk, c->disk_options);
+		add(a, "-device");
+		add(a, "virtio-blk-pci,drive=disk0,serial=lab");
+	}
+	if (c->net) {
+		add(a, "-netdev");
+		add(a, "tap,id=net0,ifname=%s,script=no,downscript=no", TAP_NAME);
+		add(a, "-device");
+		add(a, "virtio-net-pci,netdev=net0,mac=52:54:00:4c:61:62");
+	}
+	if (c->serial) {
+		add(a, "-device");
+		add(a, "virtio-serial-pci");
+		add_port(a, c, "console", "virtconsole");
+		add_port(a, c, "agent", "virtserialport,name=org.qemu.guest_agent.0");
+	}
+	/* Without a virtio console, its place is taken by the second serial port. */
+	if (c->disk && !c->serial) {
+		vmm_port_path(path, c, "console");
+		add(a, "-serial");
+		add(a, "unix:%s,server=on,wait=off", path);
+	}
+	if (c->rng) {
+		add(a, "-device");
+		add(a, "virtio-rng-pci");
+	}
 }
 
 int vmm_args_build(struct vmm_args *a, const struct vmm_config *c, const char *program,
@@ -70,6 +122,7 @@ int vmm_args_build(struct vmm_args *a, const struct vmm_config *c, const char *p
 	add(a, "stdio");
 	add(a, "-qmp");
 	add(a, "unix:%s,server=on,wait=off", qmp_path);
+	add_devices(a, c);
 	if (incoming) {
 		add(a, "-incoming");
 		add(a, "%s", incoming);

@@ -11,7 +11,7 @@
 
 enum {
 	VMM_PATH_MAX = 96,
-	VMM_ARGS_MAX = 64,
+	VMM_ARGS_MAX = 96,
 };
 
 /* What every baton of a run is started with. */
@@ -22,6 +22,9 @@ struct vmm_config {
 	const char *dir; /* sockets and state files */
 	const char *memory;
 	char ram_path[VMM_PATH_MAX]; /* shared file that is the guest's RAM; empty: a memfd */
+	const char *disk;            /* the guest's; NULL: none */
+	const char *disk_options;    /* of its drive, after the file */
+	bool net, serial, rng;       /* virtio devices */
 	int smp;
 	int in_fd, out_fd; /* the guest's console */
 };
@@ -32,6 +35,9 @@ struct vmm {
 	char qmp_path[VMM_PATH_MAX];
 	struct qmp qmp;
 };
+
+/* The sockets of the virtio console and of the agent's port. */
+void vmm_port_path(char path[VMM_PATH_MAX], const struct vmm_config *c, const char *port);
 
 /* An argument vector whose strings it owns. */
 struct vmm_args {

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run with disk, network and virtio console adds to drive's run, step by step. */
+#ifndef LAB_DEVICES_H
+#define LAB_DEVICES_H
+
+#include "lab/update.h"
+
+/* True if the run has what this promise is about. */
+bool devices_judge(const struct lab *lab, enum lab_check check);
+
+/* Before the guest starts: the network, and that the image is free. */
+int devices_prepare(struct lab *lab, struct err *e);
+
+/* The program runs: second opener, connections; returns when the guest's load is under way. */
+int devices_start(struct lab *lab, struct err *e);
+
+/* After an update: all of it goes on. */
+int devices_check(struct lab *lab, struct err *e);
+
+/* Ends the load in good order and has the guest shut down. */
+int devices_finish(struct lab *lab, struct err *e);
+
+/* The guest is gone: what is left in the image. */
+void devices_judge_image(struct lab *lab);
+
+void devices_print(struct lab *lab);
+void devices_close(struct lab *lab);
+
+#endif
