@@ -28,7 +28,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
-.PHONY: all help setup program demo test check fmt format layers laws docs unit asan guests vmtest \
+.PHONY: all help setup program demo test check fmt format layers laws docs model unit asan guests vmtest \
 	vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -46,6 +46,7 @@ help:
 ## make vmtest     tests that need /dev/kvm
 ## make vmtest-asan  the same with a program that has ASan and UBSan
 ## make compat     updates between this build and the previous release
+## make model      the hand-over's protocol, verified: every order of crashes, hangs, messages and deadlines
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause, its parts and the crawl, beside QEMU's; scale; what must hold (BENCH=options)
 ## make bench-quick   the same in three minutes, with fewer and rougher figures
@@ -207,7 +208,11 @@ facts: $(FACTS)
 kernel-facts: facts
 	@docs/kernel-behaviour/run $(FACTS)
 
-test: check vmtest compat lab
+model: build/.setup
+	@tools/check-model
+	@model/run build/model
+
+test: check model vmtest compat lab
 	@echo "test: all passed"
 
 PREFIX ?= /usr/local
@@ -217,4 +222,4 @@ install: build/baton
 	install -D -m 644 docs/man/baton-qmp.7 $(DESTDIR)$(PREFIX)/share/man/man7/baton-qmp.7
 
 clean:
-	rm -rf build/release build/asan build/tsan build/guest build/bench build/facts build/compat build/baton
+	rm -rf build/release build/asan build/tsan build/guest build/bench build/facts build/model build/compat build/baton
