@@ -36,6 +36,7 @@
 #define ABI_KIND_SERIAL 4
 #define ABI_KIND_SMP    5
 #define ABI_KIND_ROM    6
+#define ABI_KIND_VIRTIO 7
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -152,6 +153,19 @@ struct abi_rom {
 	uint64_t changes;     /* of these, unlike the first */
 	uint64_t writes;      /* tried */
 	uint64_t writes_seen; /* of these, read back */
+};
+
+struct abi_virtio {
+	uint64_t found;      /* 1: there is a virtio-rng */
+	uint64_t asked;      /* requests */
+	uint64_t answered;   /* of these, answered and checked */
+	uint64_t bytes;      /* random ones that came */
+	uint64_t bad_length; /* none, or more than there was room for */
+	uint64_t beyond;     /* bytes changed that were not said to be */
+	uint64_t unwritten;  /* answers with nothing in them */
+	uint64_t irqs;
+	uint64_t kicks;
+	uint64_t moves; /* of the registers */
 };
 
 struct abi_smp_slot {

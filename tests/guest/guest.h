@@ -99,6 +99,10 @@ void lapic_enable(void);
 /* Sends an interrupt to this CPU: the way from CPL 3 to a CPL-0 handler. */
 void lapic_send_self(uint8_t vector);
 
+/* As the C library's. */
+void *memset(void *to, int value, size_t bytes);
+void *memcpy(void *to, const void *from, size_t bytes);
+
 /* Routes vector to handler. */
 void idt_set(uint8_t vector, void (*handler)(void));
 

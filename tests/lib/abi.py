@@ -48,7 +48,7 @@ CRAWL = CONST["ABI_REQUEST_CRAWL"]
 CURVE = CONST["ABI_CURVE_OFFSET"]
 CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
-         for k in ("gap", "timer", "fpu", "serial", "smp", "rom")}
+         for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio")}
 
 
 class Struct:
