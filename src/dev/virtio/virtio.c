@@ -313,6 +313,20 @@ int virtio_check_idle(const struct virtio *v, struct err *e)
 	return 0;
 }
 
+void virtio_configure(struct virtio *v, const struct virtio_config *c)
+{
+	if (c->vectors == VIRTIO_VECTORS_AUTO)
+		v->nr_vectors = 0;
+	else
+		v->nr_vectors = c->vectors ? (int)MIN(c->vectors, (uint64_t)PCI_MSIX_MAX + 1) : -1;
+}
+
+uint64_t virtio_less(const struct virtio_config *c)
+{
+	return (c->event_idx ? 0 : BIT(VIRTIO_RING_F_EVENT_IDX)) |
+	       (c->indirect_desc ? 0 : BIT(VIRTIO_RING_F_INDIRECT_DESC));
+}
+
 static int init_queue(struct virtio *v, struct vm *vm, unsigned int i, uint32_t size, struct err *e)
 {
 	struct virtio_queue *vq = &v->queues[i];

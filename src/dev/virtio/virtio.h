@@ -36,6 +36,7 @@
 #include "dev/virtio/virtqueue.h"
 #include "host/loop.h"
 #include "machine/device.h"
+#include "machine/device_type.h"
 #include "machine/doorbell.h"
 
 enum {
@@ -108,6 +109,38 @@ struct virtio {
 	uint64_t broken, said_ns; /* [m] rules broken; when that was last logged  */
 	void *opaque;             /* [c] the device struct                        */
 };
+
+/*
+ * What operators may say of any virtio device: the first member of its config struct, and the
+ * properties of that.
+ */
+struct virtio_config {
+	struct device_config device;
+	uint64_t vectors; /* VIRTIO_VECTORS_AUTO: one for each queue and one */
+	bool event_idx, indirect_desc;
+};
+
+#define VIRTIO_VECTORS_AUTO UINT32_MAX
+
+#define VIRTIO_PROP(type, prop, member, ...)                                               \
+	{                                                                                  \
+		.name = prop,                                                              \
+		.offset = offsetof(type, virtio) + offsetof(struct virtio_config, member), \
+		__VA_ARGS__                                                                \
+	}
+/* The config struct @type has the member `virtio`, which is a struct virtio_config. */
+#define VIRTIO_PROPS(type)                                                                         \
+	VIRTIO_PROP(type, "vectors", vectors, .kind = PROP_UINT, .max = UINT32_MAX,                \
+		    .initial = VIRTIO_VECTORS_AUTO,                                                \
+		    .help = "MSI-X vectors, 0 for none; by default as many as are of use"),        \
+		VIRTIO_PROP(type, "event_idx", event_idx, .kind = PROP_BOOL, .initial = 1,         \
+			    .help = "notifications and interrupts by index"),                      \
+		VIRTIO_PROP(type, "indirect_desc", indirect_desc, .kind = PROP_BOOL, .initial = 1, \
+			    .help = "chains in tables of their own")
+
+/* Before virtio_init(): the number of vectors; the features that are switched off. */
+void virtio_configure(struct virtio *v, const struct virtio_config *c);
+uint64_t virtio_less(const struct virtio_config *c);
 
 /*
  * Puts the device on its PCI bus with @nr_queues of @queue_size, all as the class says. @extra are
