@@ -157,8 +157,11 @@ static int create_devices(struct program *p, struct err *e)
 		r = create_drives(p, e);
 	if (!r)
 		r = pc_create_devices(p->vm, &cfg, e);
+	if (!r && p->graft)
+		r = migration_give_doorbells(&p->cpr, p->vm, e);
 	if (!r)
 		r = device_options_create(&p->opt.devices, p->vm, e);
+	doorbells_drop_given(p->vm);
 	if (!r && p->opt.only_migratable)
 		r = device_check_all_migratable(p->vm, e);
 	return r;

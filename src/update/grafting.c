@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cpr-graft: the steps of a hand-over between two images in one process. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,6 +70,44 @@ static void parcel_destroy(struct parcel *p)
 	free(p);
 }
 
+_Static_assert(sizeof(DOORBELL_FD_PREFIX) + DOORBELL_NAME_MAX <= WIRE_NAME_MAX + 1,
+	       "the name of each doorbell fits");
+
+/* KVM goes on ringing the old image's eventfds. */
+static int add_doorbells(const struct vm *vm, struct cpr_state *s, struct err *e)
+{
+	const struct doorbell *d = NULL;
+	char name[WIRE_NAME_MAX];
+	int r = 0;
+
+	while (!r && (d = doorbells_next(vm, d))) {
+		snprintf(name, sizeof(name), DOORBELL_FD_PREFIX "%s", d->name);
+		r = cpr_state_add_fd(s, name, 0, d->fd, e);
+	}
+	return r;
+}
+
+int migration_give_doorbells(const struct cpr_state *s, struct vm *vm, struct err *e)
+{
+	const size_t n = strlen(DOORBELL_FD_PREFIX);
+
+	for (size_t i = 0; i < s->nr_fds; i++) {
+		const struct wire_fd *f = &s->fds[i];
+		int fd, r;
+
+		if (strncmp(f->name, DOORBELL_FD_PREFIX, n))
+			continue;
+		r = fd = cpr_state_dup_fd(s, f->name, f->id, e);
+		if (r >= 0)
+			r = doorbells_give(vm, f->name + n, fd, e);
+		if (r < 0) {
+			close_fd(&fd);
+			return r;
+		}
+	}
+	return 0;
+}
+
 static int add_fds(const struct vm *vm, struct cpr_state *s, struct err *e)
 {
 	const struct ram_block *b = NULL;
@@ -78,6 +117,8 @@ static int add_fds(const struct vm *vm, struct cpr_state *s, struct err *e)
 		r = cpr_state_add_fd(s, VM_FD_NAME, 0, vm->vm_fd, e);
 	for (unsigned int i = 0; !r && i < vm->nr_vcpus; i++)
 		r = cpr_state_add_fd(s, VCPU_FD_NAME, i, vcpu_fd(vm->vcpus[i]), e);
+	if (!r)
+		r = add_doorbells(vm, s, e);
 	while (!r && (b = memmap_next_block(&vm->mem, b)))
 		if (b->fd >= 0)
 			r = cpr_state_add_fd(s, b->name, 0, b->fd, e);

@@ -21,6 +21,14 @@ struct cpr_state;
 #define KVM_FD_NAME  "baton-kvm"
 #define VM_FD_NAME   "baton-vm"
 #define VCPU_FD_NAME "baton-vcpu"
+/* And of the eventfds that KVM rings: the doorbell's name follows (machine/doorbell.h). */
+#define DOORBELL_FD_PREFIX "baton-doorbell:"
+
+/*
+ * New side of a graft, before devices are made: @vm has the doorbells in @s to give to them. The
+ * descriptors are duplicates; doorbells_drop_given() closes those that no device has.
+ */
+int migration_give_doorbells(const struct cpr_state *s, struct vm *vm, struct err *e);
 
 /* QEMU's names, in its order, of the states an update passes through here. */
 enum migration_status {
