@@ -60,6 +60,17 @@ int memmap_add_unused_block(struct memmap *m, struct ram_block *b, struct err *e
 	return 0;
 }
 
+int memmap_add_movable_block(struct memmap *m, struct ram_block *b, struct err *e)
+{
+	int r = memmap_add_unused_block(m, b, e);
+
+	if (r)
+		return r;
+	b->in_guest = b->movable = true;
+	b->gpa = 0;
+	return 0;
+}
+
 int memmap_add_block(struct memmap *m, struct ram_block *b, gpa_t gpa, struct err *e)
 {
 	const struct memmap old = *m;

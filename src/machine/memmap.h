@@ -49,6 +49,12 @@ int memmap_add_block(struct memmap *m, struct ram_block *b, gpa_t gpa, struct er
 /* Registers a block that the guest does not see. Otherwise as memmap_add_block(). */
 int memmap_add_unused_block(struct memmap *m, struct ram_block *b, struct err *e);
 
+/*
+ * Registers one that a device lets the guest see where and when the guest wants it
+ * (machine/movable.h); it is preserved as those that the guest always sees. Otherwise as above.
+ */
+int memmap_add_movable_block(struct memmap *m, struct ram_block *b, struct err *e);
+
 /* The block of that name, or NULL. */
 struct ram_block *memmap_find_block(const struct memmap *m, const char *name);
 /*

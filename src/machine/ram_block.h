@@ -61,7 +61,10 @@ struct ram_block {
 	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
 	bool fresh;                    /* [m] nobody has written to it: all zero          */
 	bool borrowed;                 /* [m] @host is another image's mapping: stays     */
-	gpa_t gpa;                     /* [c] of its start, if in_guest                   */
+	gpa_t gpa;                     /* [c] of its start, if in_guest and not movable   */
+	bool movable;                  /* [c] the guest sees it where a device maps it    */
+	bool mapped;                   /* [m] if movable: it is mapped                    */
+	gpa_t mapped_at;               /* [m] if mapped: where                            */
 	int fd;                        /* [c] owned; -1: memory without a descriptor      */
 	uint8_t *host;                 /* [c] owned mapping of @size bytes                */
 };

@@ -278,6 +278,48 @@ static void masked_messages_wait(void **state)
 	assert_int_equal(t->s.pci.msix_ctrl[2], 1);
 }
 
+/* Without KVM, as here, the region serves what the guest does. */
+static void memory_of_a_device_is_where_its_bar_is(void **state)
+{
+	static const struct pci_ident ident = { .vendor = 1, .device = 2, .class_code = 0x038000 };
+	const struct ram_config cfg = {
+		.name = "toy.vram", .size = 24 * KIB, .backend = RAM_BACKEND_RAM, .share = true
+	};
+	const struct device_config config = { .addr = TOY };
+	struct pci_fixture *f = *state;
+	struct pci_function fn = { .vm = NULL };
+	struct pci_state s;
+	struct device dev = { .vm = NULL };
+	struct ram_block *b;
+	struct err e;
+
+	assert_int_equal(ram_block_create(&b, &cfg, -1, &e), 0);
+	assert_int_equal(memmap_add_movable_block(&f->vm.mem, b, &e), 0);
+	assert_ptr_equal(memmap_next_block(&f->vm.mem, NULL), b);
+	assert_int_equal(pci_function_init(&fn, &f->vm, &dev, &s, &config, &ident, &e), 0);
+	pci_add_ram_bar(&fn, 0, PCI_BAR_MEM64_PREF, b);
+	pci_reset(&fn);
+	put_bar(f, TOY, UINT64_MAX);
+	assert_int_equal(cfg_get(f, TOY, PCI_BAR0, 4), 0xffff800c);
+	put_bar(f, TOY, 0xd0008000);
+	cfg_set(f, TOY, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	bus_set(&f->vm.mmio, 0xd0008010, 8, UINT64_C(0x1122334455667788));
+	assert_int_equal(b->host[0x17], 0x11);
+	assert_int_equal(bus_get(&f->vm.mmio, 0xd0008010, 2), 0x7788);
+	/* The block ends before its BAR. */
+	bus_set(&f->vm.mmio, 0xd000e000, 1, 5);
+	assert_int_equal(bus_get(&f->vm.mmio, 0xd000e000, 1), 0xff);
+	put_bar(f, TOY, 0xd0010000);
+	assert_int_equal(bus_get(&f->vm.mmio, 0xd0010010, 1), 0x88);
+	assert_int_equal(bus_get(&f->vm.mmio, 0xd0008010, 1), 0xff);
+	/* No look-up of guest memory finds it. */
+	assert_null(memmap_host_ptr(&f->vm.mem, 0xd0010000, 1));
+	pci_function_fini(&fn);
+	assert_int_equal(bus_get(&f->vm.mmio, 0xd0010010, 1), 0xff);
+	ram_block_destroy(b);
+	f->vm.mem.nr_blocks = 0;
+}
+
 static void pins_that_share_a_line_are_ored(void **state)
 {
 	struct pci_fixture *f = *state;
@@ -478,6 +520,7 @@ int main(void)
 		TEST(of_two_bars_at_one_place_the_first_answers),
 		TEST(messages_are_sent_as_the_table_says),
 		TEST(masked_messages_wait),
+		TEST(memory_of_a_device_is_where_its_bar_is),
 		TEST(pins_that_share_a_line_are_ored),
 		TEST(places_are_given_and_refused_by_name),
 		TEST(each_byte_of_its_state_crosses),

@@ -9,6 +9,7 @@
 #include "dev/pci/msix.h"
 #include "dev/pci/pci.h"
 #include "dev/pci/regs.h"
+#include "machine/movable.h"
 #include "machine/vm.h"
 
 static const struct vs_field pci_state_fields[] = {
@@ -260,6 +261,41 @@ void pci_add_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind k
 	list_init(&b->region.link);
 }
 
+/* The guest's accesses as they come where KVM cannot map the block. */
+static uint64_t ram_read(void *opaque, uint64_t offset, unsigned int size)
+{
+	const struct ram_block *b = opaque;
+	uint64_t v = UINT64_MAX;
+
+	if (offset + size <= b->size)
+		memcpy(&v, b->host + offset, size);
+	return v;
+}
+
+static void ram_write(void *opaque, uint64_t offset, unsigned int size, uint64_t value)
+{
+	struct ram_block *b = opaque;
+
+	if (offset + size <= b->size && !b->readonly)
+		memcpy(b->host + offset, &value, size);
+}
+
+void pci_add_ram_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind kind,
+		     struct ram_block *block)
+{
+	const struct io_region region = {
+		.name = block->name,
+		.min_size = 1,
+		.max_size = 8,
+		.read = ram_read,
+		.write = ram_write,
+		.opaque = block,
+	};
+
+	pci_add_bar(f, index, kind, block->size, &region);
+	f->bars[index].ram = block;
+}
+
 uint64_t pci_bar_address(const struct pci_function *f, unsigned int index)
 {
 	const struct pci_bar *b = &f->bars[index];
@@ -296,6 +332,9 @@ void pci_bar_map(struct pci_function *f, unsigned int index)
 	/* A platform device is in the way of what the guest asks for: it has no BAR then. */
 	b->region.base = b->address;
 	b->mapped = !iobus_add(bus_of(f, b), &b->region, &ignored);
+	/* Without KVM's help each access leaves the guest, and the region serves it. */
+	if (b->mapped && b->ram)
+		movable_map(f->vm, b->ram, b->address, &ignored);
 	if (b->mapped && f->bar_moved)
 		f->bar_moved(f, index);
 }

@@ -134,7 +134,7 @@ int pci_add_capability(struct pci_function *f, uint8_t id, unsigned int bytes, s
 /* @region: name, callbacks, access sizes, opaque. Size is rounded up to what a BAR can have. */
 void pci_add_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind kind, uint64_t size,
 		 const struct io_region *region);
-/* Memory the guest maps: @block, registered with the machine as one it does not see yet. */
+/* Memory the guest maps: @block, registered by memmap_add_movable_block(). */
 void pci_add_ram_bar(struct pci_function *f, unsigned int index, enum pci_bar_kind kind,
 		     struct ram_block *block);
 /* MSI-X with @vectors, its table in BAR @bar of its own. */
