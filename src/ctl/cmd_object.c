@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* QMP commands about objects: the tree, memory backends, devices that come and go. */
+/* QMP commands about objects: the tree, and memory backends. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,6 @@
 #include "ctl/monitor.h"
 #include "ctl/objects.h"
 #include "host/mem.h"
-#include "machine/device.h"
 
 /* How many memory backends may be made at run time. */
 #define MAX_OBJECTS 64
@@ -33,13 +32,6 @@ static const struct schema_member id_args[] = {
 	SCHEMA_MEMBER("id", SCHEMA_STR),
 	{ .name = NULL },
 };
-static const struct schema_member device_args[] = {
-	SCHEMA_MEMBER("driver", SCHEMA_STR),
-	{ "bus", SCHEMA_STR, .optional = true },
-	{ "id", SCHEMA_STR, .optional = true },
-	{ .name = NULL },
-};
-
 /* What people may say of a backend whose memory is a memfd, and of one that is a file. */
 static const struct schema_member memfd_members[] = {
 	{ "hugetlb", SCHEMA_BOOL, .optional = true },
@@ -302,55 +294,6 @@ static int object_del(struct ctl *ctl, json_t *args, json_t **ret, struct err *e
 	return err_set(e, ENOENT, "object '%s' not found", id);
 }
 
-/*
- * No device can be plugged into a machine that runs. Further arguments are the properties
- * of the device, so they are no matter where there is none.
- */
-static int add_device(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
-{
-	const struct schema known = { .member = device_args };
-	const char *name = get(args, "driver");
-	struct list *pos, *tmp;
-	json_t *checked = json_object();
-	int r;
-
-	(void)ret;
-	for (const struct schema_member *m = device_args; m->name; m++) {
-		if (json_object_get(args, m->name))
-			json_object_set(checked, m->name, json_object_get(args, m->name));
-	}
-	r = schema_check(&known, checked, e);
-	json_decref(checked);
-	if (r < 0)
-		return r;
-	list_for_each(pos, tmp, &ctl->config.vm->devices) {
-		if (!strcmp(CONTAINER_OF(pos, struct device, link)->class->name, name))
-			return err_set(e, EINVAL,
-				       "Parameter 'driver' expects a pluggable device type");
-	}
-	return err_set(e, EINVAL, "'%s' is not a valid device model name", name);
-}
-
-/* Devices have no ids of their own yet, but a whole path names each. */
-static int del_device(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
-{
-	const char *id = get(args, "id");
-	json_t *tree = objects_tree(ctl);
-	json_t *object = *id == '/' ? json_object_get(tree, id) : NULL;
-	int r;
-
-	(void)ret;
-	if (!object)
-		r = err_set(e, COMMAND_NO_DEVICE, "Device '%s' not found", id);
-	else if (!json_object_get(object, "realized"))
-		r = err_set(e, EINVAL, "%s is not a hotpluggable device", id);
-	else
-		r = err_set(e, EBUSY, "Device '%s' does not support hotplugging",
-			    objects_type(object));
-	json_decref(tree);
-	return r;
-}
-
 const struct command object_commands[] = {
 	{ .name = "qom-list", .args = path_args, .returns = &properties_ret, .run = qom_list },
 	{ .name = "qom-get", .args = get_args, .returns = &value_ret, .run = qom_get },
@@ -360,7 +303,5 @@ const struct command object_commands[] = {
 	  .run = qom_list_types },
 	{ .name = "object-add", .schema = &object_schema, .run = object_add },
 	{ .name = "object-del", .args = id_args, .run = object_del },
-	{ .name = "device_add", .args = device_args, .own_check = true, .run = add_device },
-	{ .name = "device_del", .args = id_args, .run = del_device },
 	{ .name = NULL },
 };

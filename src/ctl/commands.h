@@ -38,6 +38,7 @@ extern const struct command trace_commands[];
 extern const struct command object_commands[];
 extern const struct command net_commands[];
 extern const struct command block_commands[];
+extern const struct command device_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

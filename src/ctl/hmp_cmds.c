@@ -15,6 +15,7 @@
 #include "ctl/json.h"
 #include "ctl/monitor.h"
 #include "ctl/params_json.h"
+#include "machine/device_type.h"
 
 /* A command gets the rest of the line without blanks around it. */
 struct hmp_command {
@@ -324,10 +325,18 @@ static void cmd_object_add(struct hmp_call *c, char *rest)
 
 static void cmd_device_add(struct hmp_call *c, char *rest)
 {
-	if (*rest)
-		run_with_pairs(c, "device_add", "driver", rest);
-	else
+	json_t *args;
+	struct err e;
+
+	if (!*rest) {
 		hmp_bad_args(c, "device_add", NULL, "string expected");
+		return;
+	}
+	args = device_text_to_json(rest, &e);
+	if (args)
+		json_decref(hmp_qmp(c, "device_add", args));
+	else
+		hmp_print(c, "Error: %s\n", e.msg);
 }
 
 static void cmd_qom_list(struct hmp_call *c, char *rest)

@@ -7,7 +7,10 @@
 #include "ctl/cmd_trace.h"
 #include "ctl/hmp.h"
 #include "ctl/hmp_call.h"
+#include "ctl/monitor.h"
 #include "ctl/objects.h"
+#include "machine/device_type.h"
+#include "machine/vm.h"
 
 static const char *str(json_t *o, const char *name)
 {
@@ -243,6 +246,30 @@ static void info_qom_tree(struct hmp_call *c, char *rest)
 	json_decref(tree);
 }
 
+/* Each device that was asked for, with its properties. */
+static void info_qtree(struct hmp_call *c, char *rest)
+{
+	struct list *pos, *tmp;
+
+	(void)rest;
+	list_for_each(pos, tmp, &c->ctl->config.vm->devices) {
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+		json_t *o = d->spec ? device_to_json(d) : NULL, *v;
+		const char *name;
+
+		if (d->spec)
+			hmp_print(c, "dev: %s, id \"%s\"\n", d->spec->type->driver, d->id);
+		json_object_foreach(o, name, v)
+		{
+			AUTO_FREE char *text = json_dumps(v, JSON_ENCODE_ANY);
+
+			if (strcmp(name, "driver") && strcmp(name, "id"))
+				hmp_print(c, "  %s = %s\n", name, text ? text : "?");
+		}
+		json_decref(o);
+	}
+}
+
 static void info_trace_events(struct hmp_call *c, char *rest)
 {
 	hmp_info_trace_events(rest, c->out);
@@ -266,6 +293,7 @@ static const struct {
 	{ "name", "", info_name, "show the machine's name" },
 	{ "network", "", hmp_info_network, "show network back ends" },
 	{ "qom-tree", "[PATH]", info_qom_tree, "show the tree of objects" },
+	{ "qtree", "", info_qtree, "show the devices that were asked for" },
 	{ "status", "", info_status, "show the run state" },
 	{ "trace-events", "[PATTERN]", info_trace_events, "show which trace events are on" },
 	{ "uuid", "", info_uuid, "show the machine's UUID" },

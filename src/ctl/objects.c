@@ -9,7 +9,7 @@
 #include "ctl/monitor.h"
 #include "ctl/objects.h"
 #include "host/chardev.h"
-#include "machine/device.h"
+#include "machine/device_type.h"
 #include "machine/vcpu.h"
 
 static const struct {
@@ -23,6 +23,7 @@ static const struct {
 	{ "accel", "object", true },
 	{ "kvm-accel", "accel", false },
 	{ "device", "object", true },
+	{ "pci-device", "device", true },
 	{ "cpu", "device", true },
 	{ "x86_64-cpu", "cpu", true },
 	{ "host-x86_64-cpu", "x86_64-cpu", false },
@@ -65,21 +66,53 @@ static json_t *add(json_t *tree, const char *parent, const char *name, const cha
 	return object;
 }
 
-static void add_device(json_t *tree, unsigned int n, const char *type, int64_t vcpu)
+static json_t *add_device(json_t *tree, const char *parent, const char *name, const char *type)
+{
+	json_t *o = add(tree, parent, name, type);
+
+	put(o, "realized", "bool", json_true());
+	put(o, "hotplugged", "bool", json_false());
+	put(o, "hotpluggable", "bool", json_false());
+	return o;
+}
+
+static void add_unattached(json_t *tree, unsigned int n, const char *type, int64_t vcpu)
 {
 	char name[32];
 	json_t *o;
 
 	snprintf(name, sizeof(name), "device[%u]", n);
-	o = add(tree, "/machine/unattached", name, type);
-	put(o, "realized", "bool", json_true());
-	put(o, "hotplugged", "bool", json_false());
-	put(o, "hotpluggable", "bool", json_false());
+	o = add_device(tree, "/machine/unattached", name, type);
 	if (vcpu < 0)
 		return;
 	put(o, "socket-id", "int", json_integer(vcpu));
 	put(o, "core-id", "int", json_integer(0));
 	put(o, "thread-id", "int", json_integer(0));
+}
+
+/* One that was asked for, with the properties that were. */
+static void add_peripheral(json_t *tree, const struct device *d)
+{
+	const struct device_type *t = d->spec->type;
+	json_t *as_made = device_to_json(d), *value, *o;
+	char path[DEVICE_OBJECT_MAX];
+	const char *key;
+	char *name;
+
+	device_object_path(d, path, sizeof(path));
+	name = strrchr(path, '/');
+	*name++ = '\0';
+	o = add_device(tree, path, name, t->driver);
+	put(o, "hotplugged", "bool", json_boolean(d->hotplugged));
+	put(o, "hotpluggable", "bool", json_boolean(t->hotpluggable));
+	json_object_foreach(as_made, key, value)
+	{
+		const struct prop *p = device_type_find_prop(t, key);
+
+		if (p && strcmp(key, "id"))
+			put(o, key, prop_type_name(p), json_incref(value));
+	}
+	json_decref(as_made);
 }
 
 static void add_machine(struct ctl *ctl, json_t *tree)
@@ -93,11 +126,18 @@ static void add_machine(struct ctl *ctl, json_t *tree)
 	if (vm->mem.ram)
 		put(o, "memory-backend", "string", json_sprintf("/objects/%s", vm->mem.ram->name));
 	add(tree, "/machine", "peripheral", "container");
+	add(tree, "/machine", "peripheral-anon", "container");
 	add(tree, "/machine", "unattached", "container");
 	for (; n < vm->nr_vcpus; n++)
-		add_device(tree, n, "host-x86_64-cpu", vcpu_index(vm->vcpus[n]));
-	list_for_each(pos, tmp, &vm->devices)
-		add_device(tree, n++, CONTAINER_OF(pos, struct device, link)->class->name, -1);
+		add_unattached(tree, n, "host-x86_64-cpu", vcpu_index(vm->vcpus[n]));
+	list_for_each(pos, tmp, &vm->devices) {
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		if (d->spec)
+			add_peripheral(tree, d);
+		else
+			add_unattached(tree, n++, d->class->name, -1);
+	}
 }
 
 static void add_memory(const struct ram_block *b, void *arg)
@@ -186,7 +226,7 @@ const char *objects_type(json_t *object)
 	return json_string_value(json_object_get(json_object_get(object, "type"), "value"));
 }
 
-/* The row of a type in the table; -1: a device's own type, which descends from "device". */
+/* The row of a type in the table; -1: a device's own type. */
 static int find_type(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -196,11 +236,18 @@ static int find_type(const char *name)
 	return -1;
 }
 
+static const char *device_parent(const char *name)
+{
+	const struct device_type *t = device_type_find(name);
+
+	return t && !strcmp(t->bus, "PCI") ? "pci-device" : "device";
+}
+
 static bool descends(const char *name, const char *from)
 {
 	int i;
 
-	for (; name && strcmp(name, from); name = i < 0 ? "device" : types[i].parent)
+	for (; name && strcmp(name, from); name = i < 0 ? device_parent(name) : types[i].parent)
 		i = find_type(name);
 	return name != NULL;
 }
@@ -229,15 +276,35 @@ json_t *objects_types(struct ctl *ctl, const char *implements, bool abstract)
 		if (!implements || descends(types[i].name, implements))
 			add_type(list, types[i].name, types[i].parent, types[i].abstract);
 	}
+	for (size_t i = 0; device_types[i]; i++) {
+		name = device_types[i]->driver;
+		if (!implements || descends(name, implements))
+			add_type(list, name, device_parent(name), false);
+	}
 	list_for_each(pos, tmp, &ctl->config.vm->devices) {
-		name = CONTAINER_OF(pos, struct device, link)->class->name;
-		if (json_object_get(seen, name) || (implements && !descends(name, implements)))
+		const struct device *d = CONTAINER_OF(pos, struct device, link);
+
+		name = d->class->name;
+		if (d->spec || json_object_get(seen, name) ||
+		    (implements && !descends(name, implements)))
 			continue;
 		json_object_set_new(seen, name, json_true());
 		add_type(list, name, "device", false);
 	}
 	json_decref(seen);
 	return list;
+}
+
+bool objects_is_type(struct ctl *ctl, const char *name)
+{
+	json_t *list = objects_types(ctl, NULL, true), *t;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(list, i, t) found =
+		found || !strcmp(name, json_string_value(json_object_get(t, "name")));
+	json_decref(list);
+	return found;
 }
 
 const char *objects_backend_type(size_t i)

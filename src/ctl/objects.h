@@ -10,8 +10,9 @@
  * nothing has to be kept in step with it:
  *
  *	/machine                        the machine
- *	/machine/unattached/device[N]   vCPUs, then devices in order of creation
- *	/machine/peripheral             devices that were added at run time
+ *	/machine/unattached/device[N]   vCPUs, then the machine's devices in order of creation
+ *	/machine/peripheral/ID          devices that were asked for, by option or device_add
+ *	/machine/peripheral-anon/device[N]   those without an id
  *	/objects/ID                     memory backends
  *	/chardevs/LABEL                 character devices
  *
@@ -54,6 +55,9 @@ const char *objects_type(json_t *object);
  * @implements (NULL: all), abstract ones only with @abstract. The caller owns the result.
  */
 json_t *objects_types(struct ctl *ctl, const char *implements, bool abstract);
+
+/* Whether there is a type of that name, abstract ones included. */
+bool objects_is_type(struct ctl *ctl, const char *name);
 
 /* The name of the type of memory backend @i; NULL past the end. */
 const char *objects_backend_type(size_t i);

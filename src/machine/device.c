@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 #include "machine/device.h"
-#include "machine/device_type.h"
+#include "machine/device_list.h"
 #include "machine/vm.h"
 
 /* The place of a device whose state is ours: before the first whose state is KVM's. */
@@ -59,7 +59,17 @@ void device_remove(struct device *d)
 {
 	char object[DEVICE_OBJECT_MAX];
 	struct vm *vm = d->vm;
+	json_t *removed;
 
+	d->leaving = vm->devices_held;
+	if (d->leaving)
+		return;
+	/* The next image's command line may be the one that names it. */
+	if (d->spec && !d->hotplugged) {
+		removed = device_to_json(d);
+		device_list_add_removed(vm, removed);
+		json_decref(removed);
+	}
 	device_object_path(d, object, sizeof(object));
 	device_destroy(d);
 	vm_notify(vm, VM_EVENT_DEVICE_DELETED, object);

@@ -99,7 +99,12 @@ struct device {
 	/* [m] How it was asked for, owned; NULL: it is the machine's own (device_type.h). */
 	struct device_spec *spec;
 	uint32_t number; /* [c] of those that were asked for without an id, from 0 */
-	bool hotplugged; /* [c] it came after the machine was built                */
+	bool hotplugged; /* [m] the command line of this process does not name it  */
+	bool unclaimed;  /* [m] came with a guest's configuration (device_list.h)  */
+	bool leaving;    /* [m] to be removed once an update at work is over       */
+	/* [m] It was added here for a guest that is to come and may not have it: no state is
+	 * needed for it then. */
+	bool newly_added;
 };
 
 /*
@@ -113,7 +118,9 @@ struct device {
 void device_add(struct vm *vm, struct device *d, const struct device_class *class);
 /*
  * Takes @d off the machine's list and frees it: it was unplugged, which the observers hear. The
- * guest may run; machine lock, main loop's thread, no update at work.
+ * guest may run; machine lock, main loop's thread, outside of a walk over the list. While an update
+ * is at work @d stays until that is over; if the guest is elsewhere then, @d stays for good, and
+ * what has made it go there, such as a port without power, comes to this again.
  */
 void device_remove(struct device *d);
 /* Tells the observers that the guest does not let go of @d, which it was asked for. */

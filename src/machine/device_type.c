@@ -19,10 +19,17 @@
 		.offset = offsetof(struct device_config, member), .initial = (initial_), \
 		.help = (help_)                                                          \
 	}
+enum {
+	COMMON_ID,
+	COMMON_BUS,
+	COMMON_ADDR
+};
 static const struct prop common_props[] = {
-	COMMON(id, PROP_NAME, 0, "what the device is called"),
-	COMMON(bus, PROP_NAME, 0, "the bus it is put on (default: the first that fits)"),
-	COMMON(addr, PROP_PCI_ADDR, 0, "slot and optional function, example: 06.0 or 06"),
+	[COMMON_ID] = COMMON(id, PROP_NAME, 0, "what the device is called"),
+	[COMMON_BUS] =
+		COMMON(bus, PROP_NAME, 0, "the bus it is put on (default: the first that fits)"),
+	[COMMON_ADDR] =
+		COMMON(addr, PROP_PCI_ADDR, 0, "slot and optional function, example: 06.0 or 06"),
 };
 
 static const char *const tristate_values[] = { "auto", "on", "off", NULL };
@@ -273,7 +280,7 @@ static int set_text(const struct prop *p, void *to, const char *text, struct err
 {
 	size_t max = p->kind == PROP_NAME ? DEVICE_ID_MAX : PROP_STRING_MAX;
 
-	if (p == &common_props[0] && !is_identifier(text))
+	if (p == &common_props[COMMON_ID] && !is_identifier(text))
 		return err_set(e, EINVAL, "Parameter '%s' expects an identifier", p->name);
 	if (strlen(text) >= max)
 		return err_set(e, ENAMETOOLONG, "Parameter '%s' expects at most %zu bytes", p->name,
@@ -459,48 +466,54 @@ static int add_text(json_t *object, const char *key, const char *value, struct e
 		       : 0;
 }
 
-/* The option's text as an object of strings. */
-static int text_to_json(json_t *object, char *text, struct err *e)
+static int add_piece(json_t *object, char *piece, bool first, struct err *e)
 {
+	char *value = strchr(piece, '=');
+
+	if (value)
+		*value++ = '\0';
+	if (value)
+		return add_text(object, piece, value, e);
+	if (first)
+		return add_text(object, "driver", piece, e);
+	return *piece ? add_text(object, piece, "on", e) : 0;
+}
+
+json_t *device_text_to_json(const char *text, struct err *e)
+{
+	AUTO_FREE char *copy = strdup(text);
+	json_t *object = json_object();
+	char *rest = copy, *piece;
 	bool first = true;
-	char *piece;
 	int r = 0;
 
-	while (!r && (piece = next_piece(&text))) {
-		char *value = strchr(piece, '=');
-
-		if (value)
-			*value++ = '\0';
-		if (value)
-			r = add_text(object, piece, value, e);
-		else if (first)
-			r = add_text(object, "driver", piece, e);
-		else if (*piece)
-			r = add_text(object, piece, "on", e);
+	if (!copy || !object)
+		r = err_set(e, ENOMEM, "no memory for a device");
+	while (!r && (piece = next_piece(&rest))) {
+		r = add_piece(object, piece, first, e);
 		first = false;
 	}
-	return r;
+	if (r)
+		json_decref(TAKE_PTR(object));
+	return object;
 }
 
 int device_spec_parse(struct device_spec *out, const char *text, struct err *e)
 {
-	AUTO_FREE char *copy = strdup(text);
 	json_error_t why;
 	json_t *object;
-	int r = 0;
+	int r;
 
-	if (!copy)
-		return err_set(e, ENOMEM, "no memory for a device");
-	if (*text == '{') {
+	if (*text != '{') {
+		object = device_text_to_json(text, e);
+	} else {
 		object = json_loads(text, JSON_REJECT_DUPLICATES, &why);
 		if (!object)
-			return err_set(e, EINVAL, "JSON parse error, %s", why.text);
-	} else {
-		object = json_object();
-		r = text_to_json(object, copy, e);
+			err_set(e, EINVAL, "JSON parse error, %s", why.text);
 	}
-	if (!r)
-		r = device_spec_from_json(out, object, e);
+	if (!object)
+		return -e->code;
+	r = device_spec_from_json(out, object, e);
 	json_decref(object);
 	return r;
 }
@@ -601,6 +614,47 @@ void device_spec_fini(struct device_spec *s)
 	s->type = NULL;
 }
 
+static int tell_difference(const struct prop *p, const json_t *ours, const json_t *theirs,
+			   struct err *e)
+{
+	AUTO_FREE char *here = ours ? json_dumps(ours, JSON_ENCODE_ANY) : NULL;
+	AUTO_FREE char *there = theirs ? json_dumps(theirs, JSON_ENCODE_ANY) : NULL;
+
+	return err_set(e, EINVAL, "'%s' is %.100s there and %.100s here", p->name,
+		       there ? there : "not given", here ? here : "not given");
+}
+
+/* The value, or the default, or NULL; the caller's. */
+static json_t *value_of(const struct device_spec *s, const struct prop *p, bool *is_default)
+{
+	json_t *value = get_json(s->config, p, is_default);
+
+	return *is_default ? prop_default(p) : value;
+}
+
+int device_spec_check_same(const struct device_spec *ours, const struct device_spec *theirs,
+			   struct err *e)
+{
+	const struct prop *p;
+	int r = 0;
+
+	if (ours->type != theirs->type)
+		return err_set(e, EINVAL, "it is a '%s' there and a '%s' here",
+			       theirs->type->driver, ours->type->driver);
+	for (unsigned int i = 0; !r && (p = device_type_prop(ours->type, i)); i++) {
+		bool open, ignored;
+		json_t *a = value_of(ours, p, &open), *b = value_of(theirs, p, &ignored);
+
+		open = open && (p->chosen || p == &common_props[COMMON_BUS] ||
+				p == &common_props[COMMON_ADDR]);
+		if (p != &common_props[COMMON_ID] && !open && (a || b) && !json_equal(a, b))
+			r = tell_difference(p, a, b, e);
+		json_decref(a);
+		json_decref(b);
+	}
+	return r;
+}
+
 static int check_create(const struct vm *vm, const struct device_spec *s, struct err *e)
 {
 	const struct device_config *c = s->config;
@@ -657,6 +711,9 @@ int device_spec_create(struct vm *vm, const struct device_spec *s, struct device
 	d->hotplugged = spec->config->plugged;
 	if (!*spec->config->id)
 		d->number = vm->nr_unnamed++;
+	/* The others were told when the guest began to run. */
+	if (runstate_is_live(vm->runstate) && d->class->run_changed)
+		d->class->run_changed(d, true);
 	*out = d;
 	return 0;
 }

@@ -55,6 +55,7 @@ struct prop {
 	uint64_t min, max;         /* PROP_UINT, PROP_SIZE; max 0: no limit        */
 	uint64_t initial;          /* the default, of kinds that are numbers or bool */
 	const char *const *values; /* PROP_ENUM; ends with NULL              */
+	bool chosen;               /* at its default create() chooses: see get_chosen()    */
 	const char *help;          /* half a line                                  */
 };
 
@@ -82,6 +83,11 @@ struct device_type {
 	 */
 	int (*create)(struct vm *vm, const struct device_config *config, struct device **out,
 		      struct err *e);
+	/*
+	 * The operator wants @d to go: takes it away, or asks the guest to let go of it and calls
+	 * device_remove() once it did. -EBUSY says why that is not possible. NULL: never is.
+	 */
+	int (*unplug)(struct device *d, struct err *e);
 	/*
 	 * Writes into @config what create() has chosen where it had the choice, beside bus and addr,
 	 * which the device has. NULL: nothing.
@@ -115,6 +121,8 @@ struct device_spec {
  */
 int device_spec_parse(struct device_spec *out, const char *text, struct err *e);
 int device_spec_from_json(struct device_spec *out, const json_t *args, struct err *e);
+/* The option's text as such an object, with strings; the caller's. NULL fills @e. */
+json_t *device_text_to_json(const char *text, struct err *e);
 /*
  * The same as a JSON object with "driver", and each property that is not at its default; the
  * caller's. NULL if there is no memory.
@@ -123,6 +131,12 @@ json_t *device_spec_to_json(const struct device_spec *s);
 /* How @d was asked for, with what was chosen for it; NULL: nobody did, it is the machine's own. */
 json_t *device_to_json(const struct device *d);
 void device_spec_fini(struct device_spec *s);
+/*
+ * Whether @theirs, with what was chosen for it, is what @ours asks for, the id aside. -EINVAL names
+ * the first property that differs.
+ */
+int device_spec_check_same(const struct device_spec *ours, const struct device_spec *theirs,
+			   struct err *e);
 
 /*
  * Creates the device, which from then on says how it was asked for (device.spec). -EEXIST if its

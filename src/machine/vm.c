@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine: everything one guest consists of, and its life from build to end. */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +178,7 @@ void vm_destroy(struct vm *vm)
 		vcpu_destroy(vm->vcpus[i]);
 	free(vm->vcpus);
 	free(vm->cpuid);
+	json_decref(vm->removed);
 	close_fd(&vm->vm_fd);
 	close_fd(&vm->kvm_fd);
 	if (ended)

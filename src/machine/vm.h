@@ -67,6 +67,9 @@ struct vm {
 	struct list devices;  /* [l] struct device                                       */
 	uint32_t nr_unnamed;  /* [l] devices that were asked for without an id, so far   */
 	bool only_migratable; /* [c] a device that cannot be saved is refused            */
+	bool devices_held;    /* [m] see device_list_hold()                              */
+	/* [m] An array of device_to_json(): of the command line, and gone; owned, or NULL. */
+	struct json_t *removed;
 	struct list backends; /* [m] struct backend                                     */
 	struct doorbells doorbells;
 	struct vcpu **vcpus; /* [c]                                                     */

@@ -7,8 +7,10 @@
 
 #include "base/util.h"
 #include "dev/pc/pc.h"
+#include "machine/device_list.h"
 #include "machine/vm.h"
 #include "main/device_options.h"
+#include "update/extras.h"
 
 int device_options_parse(struct device_options *o, const char *arg, struct err *e)
 {
@@ -35,7 +37,7 @@ static int name_device(const struct device_spec *s, struct err *e)
 	return err_prefix(e, "-device %s%s%s", s->type->driver, *id ? ",id=" : "", id);
 }
 
-int device_options_create(const struct device_options *o, struct vm *vm, struct err *e)
+static int create_fresh(const struct device_options *o, struct vm *vm, struct err *e)
 {
 	struct device *d;
 	int r = 0;
@@ -45,6 +47,47 @@ int device_options_create(const struct device_options *o, struct vm *vm, struct 
 		if (r)
 			r = name_device(&o->specs[i], e);
 	}
+	return r;
+}
+
+/* Each option is one of the old machine's devices, or was one. */
+static int claim_all(const struct device_options *o, struct vm *vm, json_t *removed, struct err *e)
+{
+	for (unsigned int i = 0; i < o->n; i++) {
+		const struct device_spec *s = &o->specs[i];
+		struct device *d;
+		json_t *gone;
+
+		if (device_list_was_removed(removed, s)) {
+			gone = device_spec_to_json(s);
+			device_list_add_removed(vm, gone);
+			json_decref(gone);
+			continue;
+		}
+		if (device_list_claim(vm, s, &d, e))
+			return name_device(s, e);
+		d->hotplugged = false;
+	}
+	return 0;
+}
+
+int device_options_create(const struct device_options *o, struct vm *vm,
+			  const struct cpr_state *cpr, struct err *e)
+{
+	json_t *devices = NULL, *removed = NULL;
+	int r;
+
+	if (!cpr)
+		return create_fresh(o, vm, e);
+	r = extras_find(cpr, "devices", &devices, e);
+	if (!r)
+		r = extras_find(cpr, "removed", &removed, e);
+	if (!r)
+		r = device_list_create(vm, devices, e);
+	if (!r)
+		r = claim_all(o, vm, removed, e);
+	json_decref(devices);
+	json_decref(removed);
 	return r;
 }
 

@@ -12,6 +12,7 @@ enum {
 	DEVICE_OPTIONS_MAX = 256
 };
 
+struct cpr_state;
 struct vm;
 
 /* In the order in which they were given, which is that of creation. */
@@ -23,10 +24,13 @@ struct device_options {
 /* The argument of one -device; on failure those before it are kept. */
 int device_options_parse(struct device_options *o, const char *arg, struct err *e);
 /*
- * Creates them, once back ends and the machine's own devices are there. The error names the
- * device; the machine has those before it then.
+ * Creates them, once back ends and the machine's own devices are there. With @cpr, from the old
+ * side, its devices are created, which may be more, and the options have to be among them, or
+ * among those that were removed there. The error names the device; the machine has those before
+ * it then.
  */
-int device_options_create(const struct device_options *o, struct vm *vm, struct err *e);
+int device_options_create(const struct device_options *o, struct vm *vm,
+			  const struct cpr_state *cpr, struct err *e);
 void device_options_fini(struct device_options *o);
 
 /* The answer to @arg, `DRIVER,help` or `help`, on standard output. */

@@ -160,7 +160,7 @@ static int create_devices(struct program *p, struct err *e)
 	if (!r && p->graft)
 		r = migration_give_doorbells(&p->cpr, p->vm, e);
 	if (!r)
-		r = device_options_create(&p->opt.devices, p->vm, e);
+		r = device_options_create(&p->opt.devices, p->vm, p->has_cpr ? &p->cpr : NULL, e);
 	doorbells_drop_given(p->vm);
 	if (!r && p->opt.only_migratable)
 		r = device_check_all_migratable(p->vm, e);

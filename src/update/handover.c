@@ -12,6 +12,7 @@
 #include "host/file.h"
 #include "host/graft.h"
 #include "host/process.h"
+#include "machine/device_list.h"
 #include "machine/hugepages.h"
 #include "machine/vm.h"
 #include "update/grafting.h"
@@ -159,6 +160,7 @@ static void finish(struct migration *m)
 	migration_tell(m);
 	watch_holder(m);
 	vm_set_busy(m->vm, false);
+	device_list_release(m->vm);
 	handover_release(m);
 	if (m->incoming)
 		trace_process_incoming_migration_co_end(0);
@@ -239,6 +241,7 @@ void handover_fail(struct migration *m, const struct err *e)
 		watch_holder(m);
 	m->step = STEP_IDLE;
 	vm_set_busy(m->vm, false);
+	device_list_release(m->vm);
 	if (m->incoming)
 		migration_refuse_cpr(m->cpr_sock, e->msg);
 	if (m->incoming)
@@ -298,6 +301,7 @@ static int go(struct migration *m, enum handover_step step, struct err *e)
 int handover_start(struct migration *m, enum handover_step first, struct err *e)
 {
 	m->entered = 0;
+	device_list_hold(m->vm);
 	/* It holds pages and, in a graft, is a thread that nobody takes over. */
 	hugepages_rest(m->vm->hugepages);
 	return go(m, first, e);

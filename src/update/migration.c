@@ -12,6 +12,7 @@
 #include "host/clock.h"
 #include "host/graft.h"
 #include "host/process.h"
+#include "machine/device_list.h"
 #include "machine/globalstate.h"
 #include "machine/vm.h"
 #include "update/blockers.h"
@@ -396,6 +397,19 @@ int migration_stop(struct migration *m, struct err *e)
 	return 0;
 }
 
+int migration_check_plug(const struct migration *m, const char *what, struct err *e)
+{
+	const struct vm *vm = m->vm;
+
+	if (at_work(m))
+		return err_set(e, EBUSY, "%s not allowed while migrating", what);
+	if (m->given_away || vm->runstate == RUNSTATE_POSTMIGRATE ||
+	    (vm->foreign && vm->runstate != RUNSTATE_INMIGRATE))
+		return err_set(e, EPERM, "%s not allowed: the guest was handed over or saved",
+			       what);
+	return 0;
+}
+
 int migration_list_state(struct migration *m, struct err *e)
 {
 	int r;
@@ -449,6 +463,19 @@ static json_t *list_blocks(const struct vm *vm)
 	return list;
 }
 
+/* Nothing where there is nothing: then the text is that of earlier releases. */
+static void put_devices(const struct vm *vm, json_t *config)
+{
+	json_t *devices = device_list_to_json(vm), *removed = device_list_removed(vm);
+
+	if (json_array_size(devices))
+		json_object_set(config, "devices", devices);
+	if (json_array_size(removed))
+		json_object_set(config, "removed", removed);
+	json_decref(devices);
+	json_decref(removed);
+}
+
 char *machine_config_text(const struct migration *m)
 {
 	const struct vm *vm = m->vm;
@@ -457,6 +484,8 @@ char *machine_config_text(const struct migration *m)
 			      sections_list(&m->snap), "versions", sections_versions(&m->snap));
 	char *text;
 
+	if (j)
+		put_devices(vm, j);
 	if (j && m->mode == MODE_CPR_EXEC) {
 		json_t *argv = json_array();
 

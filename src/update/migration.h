@@ -205,6 +205,12 @@ void migration_info(const struct migration *m, struct migration_info *out);
 size_t migration_blockers(const struct migration *m, char **out, size_t max);
 
 /*
+ * Whether devices may come and go now; @what is refused else, in a sentence, since an update has
+ * counted them, or the guest is not here.
+ */
+int migration_check_plug(const struct migration *m, const char *what, struct err *e);
+
+/*
  * `cont` and `stop` go through here, since an update may forbid the one (the
  * guest lives elsewhere now) and postpone the other (inmigrate).
  */

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/util.h"
 #include "ctl/ctl.h"
+#include "fake_devices.h"
 #include "host/chardev.h"
 #include "machine/vcpu.h"
 #include "machine/vm.h"
@@ -300,6 +301,19 @@ int migration_stop(struct migration *m, struct err *e)
 	m->vm->runstate = RUNSTATE_PAUSED;
 	vm_notify(m->vm, VM_EVENT_STOP, NULL);
 	return 0;
+}
+
+int migration_check_plug(const struct migration *m, const char *what, struct err *e)
+{
+	(void)what;
+	return fake_refuse((struct migration *)m, e);
+}
+
+/* vm.c's, without the rest of it. */
+void vm_destroy_devices(struct vm *vm)
+{
+	while (!list_empty(&vm->devices))
+		device_destroy(CONTAINER_OF(vm->devices.prev, struct device, link));
 }
 
 static inline void fake_powerdown(void *opaque)
