@@ -27,7 +27,8 @@ static int save_device(const struct device *d, void *state, struct err *e)
 static int list_optional(const struct device *d, struct snapshot_item *it, struct err *e)
 {
 	it->optional = d->class->optional;
-	return it->optional ? save_device(d, it->state, e) : 0;
+	it->dispensable = d->newly_added && d->vm->foreign;
+	return it->optional || it->dispensable ? save_device(d, it->state, e) : 0;
 }
 
 /*

@@ -32,7 +32,9 @@ struct snapshot_item {
 	const struct vs_desc *desc;
 	void *state;   /* desc->size bytes, owned by the snapshot      */
 	bool optional; /* left out while it has the reset values; not missed */
-	bool loaded;   /* set by decoding                              */
+	/* Loading: the other side may not have such a thing; it then is as it was listed. */
+	bool dispensable;
+	bool loaded; /* set by decoding                              */
 };
 
 /* A RAM block as the stream lists it. */

@@ -612,11 +612,11 @@ static int take_sections(struct cursor *in, struct snapshot *s, struct err *e)
 	for (size_t i = 0; i < s->nr_items; i++) {
 		const struct snapshot_item *it = &s->items[i];
 
-		if (!it->loaded && !it->optional)
+		if (!it->loaded && !it->optional && !it->dispensable)
 			return err_set(e, EINVAL,
 				       "the state has no section '%s' %u, which this machine needs",
 				       it->idstr, it->instance_id);
-		if (it->loaded)
+		if (it->loaded || it->dispensable)
 			continue;
 		memset(it->state, 0, it->desc->size);
 		if (it->desc->reset)

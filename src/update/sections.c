@@ -104,7 +104,8 @@ int sections_check(const struct snapshot *ours, json_t *theirs, json_t *versions
 	for (size_t i = 0; i < ours->nr_items; i++) {
 		const struct snapshot_item *it = &ours->items[i];
 
-		if (it->optional || list_has(theirs, it->idstr, it->instance_id) ||
+		if (it->optional || it->dispensable ||
+		    list_has(theirs, it->idstr, it->instance_id) ||
 		    (it->alias_idstr[0] &&
 		     list_has(theirs, it->alias_idstr, it->alias_instance_id)))
 			continue;

@@ -140,7 +140,8 @@ static void set_present(struct root_port *p, bool present)
 
 static void empty_slot(struct root_port *p)
 {
-	p->s.release = 0;
+	/* While an update is at work it is only noted here; in the state it has to be noted, too. */
+	p->s.release = p->dev.vm->devices_held;
 	for (unsigned int i = 8; i--;)
 		if (p->h.bus.functions[i])
 			device_remove(p->h.bus.functions[i]->dev);
