@@ -78,6 +78,7 @@ static void setup_side(struct side *s, int sock)
 	struct err e;
 
 	pthread_mutex_init(&s->vm.lock, NULL);
+	list_init(&s->vm.devices);
 	pthread_mutex_lock(&s->vm.lock);
 	assert_int_equal(loop_create(&s->vm.loop, &s->vm.lock, &e), 0);
 	assert_int_equal(migration_create(&s->m, &s->vm, true, NULL, &e), 0);
