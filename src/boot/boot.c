@@ -11,10 +11,12 @@
 #include "boot/boot.h"
 #include "boot/bzimage.h"
 #include "boot/pvh.h"
+#include "boot/rom.h"
 #include "boot/source.h"
 #include "machine/vm.h"
 
 struct boot {
+	bool firmware; /* nothing else is used then */
 	struct source source;
 	unsigned int serial_mask;
 };
@@ -41,22 +43,28 @@ static int boot_make_plan(const struct source *s, struct boot_plan *plan, struct
 
 int boot_open(struct boot **out, const struct boot_config *cfg, uint64_t ram_size, struct err *e)
 {
+	const char *what = cfg->kernel ? cfg->kernel : "firmware";
 	struct boot_plan plan;
 	struct boot *b;
 	int ret;
 
-	if (!cfg->kernel)
+	if (!cfg->kernel && !cfg->firmware)
 		return err_set(e, EINVAL, "-kernel is required: this machine has no firmware");
 	if (ram_size < LAYOUT_RAM_MIN)
 		return err_set(e, EINVAL,
 			       "cannot boot '%s': guest RAM of %" PRIu64
 			       " bytes is less than the %" PRIu64 " MiB a guest needs",
-			       cfg->kernel, ram_size, (uint64_t)(LAYOUT_RAM_MIN / MIB));
+			       what, ram_size, (uint64_t)(LAYOUT_RAM_MIN / MIB));
 	b = calloc(1, sizeof(*b));
 	if (!b)
-		return err_set(e, ENOMEM, "cannot boot '%s': out of memory", cfg->kernel);
+		return err_set(e, ENOMEM, "cannot boot '%s': out of memory", what);
 	b->source.kernel.fd = -1;
 	b->source.initrd.fd = -1;
+	b->firmware = cfg->firmware;
+	if (b->firmware) {
+		*out = b;
+		return 0;
+	}
 	b->source.ram_size = ram_size;
 	b->serial_mask = cfg->serial_mask;
 	b->source.append = strdup(cfg->append ? cfg->append : "");
@@ -117,6 +125,8 @@ int boot_load(struct boot *b, struct vm *vm, struct err *e)
 	struct boot_plan plan;
 	int ret;
 
+	if (b->firmware)
+		return rom_start(&vm->mem, e);
 	ret = source_file_refresh(&s->kernel, e);
 	if (!ret && s->initrd.path)
 		ret = source_file_refresh(&s->initrd, e);

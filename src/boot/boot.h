@@ -25,6 +25,7 @@
  * below the end of low RAM.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -33,6 +34,7 @@ struct vm;
 struct boot;
 
 struct boot_config {
+	bool firmware;            /* what boots is up to it (boot/rom.h); no images      */
 	const char *kernel;       /* path of a Linux bzImage or a PVH ELF                */
 	const char *initrd;       /* path, or NULL                                       */
 	const char *append;       /* kernel command line, or NULL                        */

@@ -23,6 +23,7 @@ typedef uint64_t gpa_t;
 #define LAYOUT_ACPI_BLOCK "/rom@etc/acpi/tables"
 
 /* What Intel's KVM needs for real mode; kept out of RAM and devices. */
+#define LAYOUT_ROM_END      UINT64_C(0x100000000) /* firmware ends where it starts */
 #define LAYOUT_IDENTITY_MAP UINT64_C(0xfeffc000)
 #define LAYOUT_TSS          UINT64_C(0xfeffd000)
 /* PCI: configuration space of all buses, then where BARs can be below 4 GiB. */
@@ -45,6 +46,7 @@ typedef uint64_t gpa_t;
 #define LAYOUT_PORT_PORT92    0x92
 #define LAYOUT_PORT_ACPI_PM   0x600 /* PM1a event block, 4 ports */
 #define LAYOUT_PORT_ACPI_CNT  0x604 /* PM1a control block, 2     */
+#define LAYOUT_PORT_FW_CFG    0x510
 #define LAYOUT_PORT_PCI_ADDR  0xcf8 /* a doubleword; its second byte is the next */
 #define LAYOUT_PORT_RESET     0xcf9
 #define LAYOUT_PORT_PCI_DATA  0xcfc

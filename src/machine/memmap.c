@@ -112,6 +112,35 @@ int memmap_add_block(struct memmap *m, struct ram_block *b, gpa_t gpa, struct er
 	return 0;
 }
 
+uint64_t memmap_preserved_size(const struct memmap *m, const char *name)
+{
+	return m->source ? m->source->size(m->source->opaque, name) : 0;
+}
+
+int memmap_make_block(const struct memmap *m, const char *name, uint64_t size,
+		      struct ram_block **out, struct err *e)
+{
+	const struct ram_source *source = m->source;
+	const struct ram_config cfg = {
+		.name = name,
+		.size = size,
+		.backend = RAM_BACKEND_RAM,
+		.share = !source || source->share,
+	};
+	struct ram_block *b;
+	int r;
+
+	if (memmap_preserved_size(m, name))
+		r = source->take(source->opaque, &cfg, &b, e);
+	else
+		r = ram_block_create(&b, &cfg, -1, e);
+	if (r)
+		return r;
+	b->kept = true;
+	*out = b;
+	return 0;
+}
+
 struct ram_block *memmap_find_block(const struct memmap *m, const char *name)
 {
 	for (unsigned int i = 0; i < m->nr_blocks; i++)
@@ -132,7 +161,7 @@ static unsigned int index_after(const struct memmap *m, const struct ram_block *
 struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev)
 {
 	for (unsigned int i = index_after(m, prev); i < m->nr_blocks; i++)
-		if (m->blocks[i]->in_guest)
+		if (m->blocks[i]->in_guest || m->blocks[i]->kept)
 			return m->blocks[i];
 	return NULL;
 }
@@ -194,15 +223,29 @@ uint64_t memmap_stamp(const struct memmap *m)
 	return stamp;
 }
 
-void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)
+static const struct mem_range *find_range(const struct memmap *m, gpa_t gpa, uint64_t len)
 {
 	for (unsigned int i = 0; i < m->nr_ranges; i++) {
 		const struct mem_range *r = &m->ranges[i];
 
 		if (gpa >= r->gpa && gpa - r->gpa < r->size && len <= r->size - (gpa - r->gpa))
-			return r->block->host + r->offset + (gpa - r->gpa);
+			return r;
 	}
 	return NULL;
+}
+
+void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)
+{
+	const struct mem_range *r = find_range(m, gpa, len);
+
+	return r ? r->block->host + r->offset + (gpa - r->gpa) : NULL;
+}
+
+void *memmap_writable_ptr(const struct memmap *m, gpa_t gpa, uint64_t len)
+{
+	const struct mem_range *r = find_range(m, gpa, len);
+
+	return r && !r->block->readonly ? r->block->host + r->offset + (gpa - r->gpa) : NULL;
 }
 
 int memmap_write(const struct memmap *m, gpa_t gpa, const void *p, uint64_t len, struct err *e)

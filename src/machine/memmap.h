@@ -12,7 +12,7 @@
 #include "machine/ram_block.h"
 
 enum {
-	RAM_MAX_BLOCKS = 16, /* of a machine: main RAM, backends, tables   */
+	RAM_MAX_BLOCKS = 32, /* of a machine: main RAM, backends, tables   */
 	MEM_MAX_RANGES = 32,
 };
 
@@ -24,6 +24,20 @@ struct mem_range {
 	uint64_t offset;         /* in the block */
 };
 
+/*
+ * Where memory of the machine's own comes from: firmware, tables, display memory. The old
+ * machine's is taken by its name and never made anew.
+ */
+struct ram_source {
+	/* Bytes of the old machine's block of that name; 0: it has none, or there is no old one. */
+	uint64_t (*size)(void *opaque, const char *name);
+	/* As ram_block_create(), of the old machine's memory of that name. */
+	int (*take)(void *opaque, const struct ram_config *cfg, struct ram_block **out,
+		    struct err *e);
+	void *opaque;
+	bool share; /* what is made anew can be preserved: aux-ram-share */
+};
+
 /* All members [c] once the machine is built. */
 struct memmap {
 	struct ram_block *ram;                    /* main RAM, one of @blocks             */
@@ -31,6 +45,8 @@ struct memmap {
 	unsigned int nr_blocks;
 	struct mem_range ranges[MEM_MAX_RANGES]; /* ascending, without overlap           */
 	unsigned int nr_ranges;
+	/* Not owned; NULL: there is no old machine, and what is made can be preserved. */
+	const struct ram_source *source;
 };
 
 /* Lays main RAM out around the hole below 4 GiB; takes ownership of @ram. */
@@ -55,11 +71,22 @@ int memmap_add_unused_block(struct memmap *m, struct ram_block *b, struct err *e
  */
 int memmap_add_movable_block(struct memmap *m, struct ram_block *b, struct err *e);
 
+/* Bytes of the block of that name which the old machine hands over; 0: there is none. */
+uint64_t memmap_preserved_size(const struct memmap *m, const char *name);
+/*
+ * Makes a block of the machine's own, or takes what the old machine has under that name, whose
+ * bytes then are what the guest knows (out->fresh is false). It is preserved, whether or not the
+ * guest sees it,
+ * and is not yet registered: the caller owns it. Whoever fills a fresh one clears @fresh.
+ */
+int memmap_make_block(const struct memmap *m, const char *name, uint64_t size,
+		      struct ram_block **out, struct err *e);
+
 /* The block of that name, or NULL. */
 struct ram_block *memmap_find_block(const struct memmap *m, const char *name);
 /*
- * Walks the blocks the guest sees, main RAM first: the one after @prev, the first for NULL;
- * NULL at the end. These are what an update must keep.
+ * Walks the blocks the guest sees and those of the machine's own, main RAM first: the one
+ * after @prev, the first for NULL; NULL at the end. These are what an update must keep.
  */
 struct ram_block *memmap_next_block(const struct memmap *m, const struct ram_block *prev);
 /*
@@ -89,6 +116,12 @@ uint64_t memmap_stamp(const struct memmap *m);
  * copy once, then check, then use.
  */
 void *memmap_host_ptr(const struct memmap *m, gpa_t gpa, uint64_t len);
+
+/*
+ * Likewise for what a device writes on the guest's behalf: NULL also where the guest itself
+ * cannot write.
+ */
+void *memmap_writable_ptr(const struct memmap *m, gpa_t gpa, uint64_t len);
 
 /* Copies to or from guest RAM; -EFAULT names the range that is not RAM. */
 int memmap_write(const struct memmap *m, gpa_t gpa, const void *p, uint64_t len, struct err *e);

@@ -59,6 +59,7 @@ struct ram_block {
 	bool readonly;                 /* [c] the guest cannot write it, if KVM can do that */
 	bool is_backend;               /* [c] an object people know, as query-memdev lists */
 	bool in_guest;                 /* [c] the guest sees it, so it must be preserved  */
+	bool kept;                     /* [c] preserved also while the guest does not see it */
 	bool fresh;                    /* [m] nobody has written to it: all zero          */
 	bool borrowed;                 /* [m] @host is another image's mapping: stays     */
 	gpa_t gpa;                     /* [c] of its start, if in_guest and not movable   */

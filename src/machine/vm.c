@@ -119,6 +119,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	pthread_mutex_lock(&vm->lock);
 	list_init(&vm->devices);
 	list_init(&vm->backends);
+	list_init(&vm->boot_order);
 	list_init(&vm->observers);
 	doorbells_init(vm);
 	iobus_init(&vm->pio);

@@ -83,6 +83,8 @@ struct vm {
 	bool no_reboot;         /* [c] a guest reset ends the process                  */
 	bool quit;              /* [m] the process is to end                           */
 	struct list observers;  /* [l]                                                 */
+	/* [m] struct boot_entry, by index. */
+	struct list boot_order;
 	/* Loads the kernel and sets vCPU 0 up; at cold start and at each reset. NULL: nothing. */
 	int (*boot)(void *opaque, struct vm *vm, struct err *e); /* [c]                 */
 	void *boot_opaque;

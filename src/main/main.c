@@ -24,6 +24,7 @@
 #include "machine/vm.h"
 #include "main/consoles_carry.h"
 #include "main/dump.h"
+#include "main/firmware.h"
 #include "main/options.h"
 #include "main/ram.h"
 #include "main/trace_options.h"
@@ -41,6 +42,8 @@ struct program {
 	bool cpr_by_exec; /* by the image this one replaced, not by a process */
 	int cpr_sock;
 	struct graft *graft; /* from the old image in this address space; NULL: there is none */
+	struct ram_origin origin;
+	struct firmware firmware;
 	struct boot *boot;
 	struct vm *vm;
 	struct migration *migration;
@@ -156,6 +159,8 @@ static int create_devices(struct program *p, struct err *e)
 	if (!r)
 		r = create_drives(p, e);
 	if (!r)
+		r = firmware_create_fw_cfg(&p->firmware, p->vm, &p->opt, serial_mask(&p->opt), e);
+	if (!r)
 		r = pc_create_devices(p->vm, &cfg, e);
 	if (!r && p->graft)
 		r = migration_give_doorbells(&p->cpr, p->vm, e);
@@ -225,9 +230,14 @@ static int create_machine(struct program *p, struct err *e)
 	struct snapshot kept = { .nr_items = 0 };
 	int r;
 
-	r = ram_create(&cfg.mem, o, p->has_cpr ? &p->cpr : NULL, p->graft, e);
+	ram_origin_init(&p->origin, o, p->has_cpr ? &p->cpr : NULL, p->graft);
+	r = firmware_plan(&p->firmware, o, &p->origin, e);
+	if (!r)
+		r = ram_create(&cfg.mem, o, &p->origin, p->firmware.on ? &p->firmware.rom : NULL,
+			       e);
 	if (r)
 		return r;
+	boot.firmware = p->firmware.on;
 	cfg.cpuid_in_state = p->cpr_by_exec;
 	r = open_boot(p, &boot, cfg.mem.ram->size, e);
 	if (!r && p->graft) {
@@ -544,6 +554,7 @@ static void take_apart(struct program *p)
 	netdevs_close(&p->netdevs, p->vm && p->vm->foreign);
 	vm_destroy(p->vm);
 	boot_close(p->boot);
+	firmware_fini(&p->firmware);
 	cpr_state_fini(&p->cpr);
 	close_fd(&p->cpr_sock);
 	close_fd(&p->signal_fd);
@@ -559,6 +570,7 @@ int main(int argc, char **argv)
 		return 1;
 	p->argv = argv;
 	netdevs_init(&p->netdevs);
+	p->firmware.rom.file.fd = -1;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
 	/* First what to trace: what this image inherits is worth it. */
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);

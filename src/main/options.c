@@ -10,6 +10,7 @@
 #include "ctl/chardev_opts.h"
 #include "ctl/netdev_opts.h"
 #include "machine/vm.h"
+#include "main/firmware.h"
 #include "main/options.h"
 #include "main/trace_options.h"
 
@@ -401,6 +402,14 @@ static int parse_debug(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+static int parse_fw_cfg(struct options *o, const char *arg, struct err *e)
+{
+	if (o->nr_fw_cfg == OPTIONS_MAX_FW_CFG)
+		return err_set(e, E2BIG, "more than %d files", OPTIONS_MAX_FW_CFG);
+	o->fw_cfg[o->nr_fw_cfg++] = arg;
+	return firmware_check_fw_cfg(arg, e);
+}
+
 static int parse_trace(struct options *o, const char *arg, struct err *e)
 {
 	if (o->nr_trace == OPTIONS_MAX_TRACE)
@@ -470,6 +479,7 @@ STRING_OPTION(pidfile)
 STRING_OPTION(kernel)
 STRING_OPTION(initrd)
 STRING_OPTION(append)
+STRING_OPTION(bios)
 STRING_OPTION(log_file)
 FLAG_OPTION(help)
 FLAG_OPTION(version)
@@ -502,6 +512,9 @@ static const struct option options[] = {
 	{ "kernel", "FILE", parse_kernel, "Linux bzImage or PVH ELF to boot" },
 	{ "initrd", "FILE", parse_initrd, "initial RAM disk" },
 	{ "append", "TEXT", parse_append, "kernel command line" },
+	{ "bios", "FILE", parse_bios, "firmware to start the guest in, such as bios-256k.bin" },
+	{ "fw_cfg", "name=NAME,string=TEXT|file=FILE", parse_fw_cfg,
+	  "a file for the guest's firmware or system; repeatable" },
 	{ "chardev", "BACKEND,id=ID[,...]", parse_chardev,
 	  "character device: null, stdio, pty, file (path=, append=), socket (path= or host=, port= "
 	  "or fd=; server=, wait=, reconnect=, nodelay=, abstract=)" },
@@ -566,8 +579,7 @@ static void help_machine(const char *arg)
 		return;
 	}
 	printf("Supported machines are:\n%-20s %s\n%-20s %s\n", "baton",
-	       "alias of " LAYOUT_MACHINE_TYPE, LAYOUT_MACHINE_TYPE,
-	       "PC of Baton, KVM, no firmware (default)");
+	       "alias of " LAYOUT_MACHINE_TYPE, LAYOUT_MACHINE_TYPE, "PC of Baton, KVM (default)");
 }
 
 static void help_cpu(const char *arg)

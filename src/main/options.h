@@ -19,6 +19,7 @@ enum {
 	OPTIONS_MAX_MONITORS = 8,
 	OPTIONS_MAX_CHARDEVS = 16,
 	OPTIONS_MAX_NETDEVS = 32,
+	OPTIONS_MAX_FW_CFG = 16,
 	OPTIONS_MAX_TRACE = 64
 };
 
@@ -36,6 +37,9 @@ struct options {
 	const char *name;
 	const char *pidfile;
 	const char *kernel, *initrd, *append;
+	const char *bios;
+	const char *fw_cfg[OPTIONS_MAX_FW_CFG]; /* see main/firmware.h         */
+	unsigned int nr_fw_cfg;
 	uint64_t ram_size; /* 0: not given                             */
 	unsigned int vcpus;
 	const char *memory_backend; /* -machine memory-backend=         */

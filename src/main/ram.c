@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The guest's memory as the command line wants it, or as an update hands it over. */
 #include <errno.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/trace.h"
 #include "base/util.h"
+#include "boot/rom.h"
 #include "host/graft.h"
 #include "host/mem.h"
 #include "main/ram.h"
@@ -77,15 +79,9 @@ static int choose_main(const struct options *o, const struct backend_option **ou
 	return b == plain ? 0 : check_backend(o, b, e);
 }
 
-/* Where preserved memory comes from. */
-struct preserved {
-	const struct cpr_state *cpr; /* NULL: there is none                       */
-	const struct graft *graft;   /* it is mapped already; NULL: by descriptor */
-};
-
 /* Memory that is where it was; it may have no descriptor. */
 static int adopt_block(struct ram_block **out, const struct ram_config *cfg,
-		       const struct preserved *from, struct err *e)
+		       const struct ram_origin *from, struct err *e)
 {
 	int fd = cpr_state_find_fd(from->cpr, cfg->name, 0), r;
 	void *host = graft_find_kept(from->graft, cfg->name, cfg->size);
@@ -108,7 +104,7 @@ static int adopt_block(struct ram_block **out, const struct ram_config *cfg,
 }
 
 static int create_backend(struct ram_block **out, const struct backend_option *b, int fd,
-			  const struct preserved *from, struct err *e)
+			  const struct ram_origin *from, struct err *e)
 {
 	const struct ram_config cfg = {
 		.name = b->id,
@@ -140,7 +136,7 @@ static int take_preserved(const struct cpr_state *cpr, const char *name, bool sh
 }
 
 static int create_main(struct memmap *m, const struct backend_option *b,
-		       const struct preserved *from, struct err *e)
+		       const struct ram_origin *from, struct err *e)
 {
 	const struct cpr_state *cpr = from->graft ? NULL : from->cpr;
 	AUTO_CLOSE int fd = -1;
@@ -165,36 +161,72 @@ static int create_main(struct memmap *m, const struct backend_option *b,
 	return 0;
 }
 
+/* The old machine's memory of that name, for memmap_make_block(). */
+static int take_block(void *opaque, const struct ram_config *cfg, struct ram_block **out,
+		      struct err *e)
+{
+	const struct ram_origin *from = opaque;
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	if (from->graft)
+		return adopt_block(out, cfg, from, e);
+	r = fd = take_preserved(from->cpr, cfg->name, cfg->share, e);
+	if (r >= 0)
+		r = ram_block_create(out, cfg, fd, e);
+	if (r < 0)
+		return r;
+	take_fd(&fd);
+	return 0;
+}
+
+/* The old machine's list of its blocks says so, as what it hands over does. */
+static uint64_t block_size(void *opaque, const char *name)
+{
+	const struct ram_origin *from = opaque;
+	const char *config = from->cpr ? from->cpr->config : NULL, *each;
+	json_t *j = config ? json_loads(config, 0, NULL) : NULL, *block;
+	json_int_t size = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(j, "ram"), i, block)
+	{
+		each = json_string_value(json_object_get(block, "name"));
+		if (each && !strcmp(each, name))
+			size = json_integer_value(json_object_get(block, "size"));
+	}
+	json_decref(j);
+	return size > 0 ? (uint64_t)size : 0;
+}
+
+void ram_origin_init(struct ram_origin *from, const struct options *o, const struct cpr_state *cpr,
+		     const struct graft *graft)
+{
+	*from = (struct ram_origin){
+		.cpr = cpr,
+		.graft = graft,
+		.source = { .size = block_size,
+			    .take = take_block,
+			    .opaque = from,
+			    .share = o->aux_ram_share != OPTION_OFF },
+	};
+}
+
 /*
  * The ACPI tables have a block of their own: what describes the machine to the guest stays
  * as it was told, whatever the new program would say.
  */
-static int create_tables(struct memmap *m, const struct options *o, const struct preserved *from,
-			 struct err *e)
+static int create_tables(struct memmap *m, const struct ram_origin *from, struct err *e)
 {
-	const struct cpr_state *cpr = from->cpr;
-	const struct ram_config cfg = {
-		.name = LAYOUT_ACPI_BLOCK,
-		.size = LAYOUT_ACPI_END - LAYOUT_ACPI_TABLES,
-		.backend = RAM_BACKEND_RAM,
-		.share = o->aux_ram_share != OPTION_OFF,
-	};
-	AUTO_CLOSE int fd = -1;
 	struct ram_block *b;
-	int r = 0;
+	int r;
 
 	/* An older program kept the tables in main RAM; there they are then. */
-	if (cpr && (from->graft ? !graft_find_kept(from->graft, cfg.name, cfg.size)
-				: cpr_state_find_fd(cpr, LAYOUT_ACPI_BLOCK, 0) < 0))
+	if (from->cpr && !memmap_preserved_size(m, LAYOUT_ACPI_BLOCK))
 		return 0;
-	if (cpr && !from->graft)
-		r = fd = take_preserved(cpr, cfg.name, cfg.share, e);
-	if (r >= 0)
-		r = from->graft ? adopt_block(&b, &cfg, from, e)
-				: ram_block_create(&b, &cfg, fd, e);
-	if (r < 0)
+	r = memmap_make_block(m, LAYOUT_ACPI_BLOCK, LAYOUT_ACPI_END - LAYOUT_ACPI_TABLES, &b, e);
+	if (r)
 		return r;
-	take_fd(&fd);
 	b->readonly = true;
 	r = memmap_add_block(m, b, LAYOUT_ACPI_TABLES, e);
 	if (r)
@@ -224,10 +256,9 @@ static int create_unused(struct memmap *m, const struct options *o,
 	return 0;
 }
 
-int ram_create(struct memmap *out, const struct options *o, const struct cpr_state *cpr,
-	       const struct graft *graft, struct err *e)
+int ram_create(struct memmap *out, const struct options *o, const struct ram_origin *from,
+	       struct rom *rom, struct err *e)
 {
-	const struct preserved from = { .cpr = cpr, .graft = graft };
 	const struct backend_option *b = NULL;
 	struct backend_option plain;
 	struct memmap m = { 0 };
@@ -237,9 +268,10 @@ int ram_create(struct memmap *out, const struct options *o, const struct cpr_sta
 	if (!r)
 		r = check_ram_size(b->size, e);
 	if (!r)
-		r = create_main(&m, b, &from, e);
+		r = create_main(&m, b, from, e);
+	m.source = &from->source;
 	if (!r)
-		r = create_tables(&m, o, &from, e);
+		r = rom ? rom_add(rom, &m, e) : create_tables(&m, from, e);
 	if (!r)
 		r = create_unused(&m, o, b, e);
 	if (r) {

@@ -9,14 +9,26 @@
 #include "update/wire.h"
 
 struct graft;
+struct rom;
+
+/* What of an old machine's memory there is to be taken over. */
+struct ram_origin {
+	const struct cpr_state *cpr; /* NULL: there is no old machine             */
+	const struct graft *graft;   /* it is mapped already; NULL: by descriptor */
+	struct ram_source source;    /* the same, for the machine's own blocks    */
+};
+
+/* All arguments outlive @from, which stays where it is while devices are created. */
+void ram_origin_init(struct ram_origin *from, const struct options *o, const struct cpr_state *cpr,
+		     const struct graft *graft);
 
 /*
- * Makes all blocks of RAM: main RAM from -m or -machine memory-backend=, the backends that
- * are not used, and the machine's own. With @cpr, what the old side handed over, the
- * memory of blocks the guest sees is taken from there by name and never made anew; with
- * @graft too it is used where it is mapped. The caller owns the result (memmap_fini()).
+ * Makes the blocks of RAM: main RAM from -m or -machine memory-backend=, the backends that
+ * are not used, and @rom's or, if that is NULL, the ACPI tables'. With an old machine the
+ * memory of blocks the guest sees is taken from there by name and never made anew; in a
+ * graft it is used where it is mapped. The caller owns the result (memmap_fini()).
  */
-int ram_create(struct memmap *out, const struct options *o, const struct cpr_state *cpr,
-	       const struct graft *graft, struct err *e);
+int ram_create(struct memmap *out, const struct options *o, const struct ram_origin *from,
+	       struct rom *rom, struct err *e);
 
 #endif

@@ -334,6 +334,7 @@ static inline void fake_init(struct fake *f)
 	assert_int_equal(loop_create(&f->vm.loop, &f->lock, &e), 0);
 	list_init(&f->vm.devices);
 	list_init(&f->vm.backends);
+	list_init(&f->vm.boot_order);
 	f->vm.runstate = RUNSTATE_RUNNING;
 	for (unsigned int i = 0; i < 2; i++) {
 		f->vcpus[i].index = i;
