@@ -70,6 +70,18 @@ enum acpi_fadt {
 #define MADT_NMI_LINT            1
 #define MADT_IOAPIC_PIN_OF_TIMER 2
 
+#define PCI_SLOTS 32
+#define PCI_PINS  4
+
+/* _OSC, PCI Firmware Specification 3.3, section 4.5.1; its identifier's bytes as they are compared. */
+static const uint8_t acpi_osc_uuid[16] = { 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+					   0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66 };
+/* Of the third doubleword: native hot-plug, PME, error reporting, the capability structure. */
+#define OSC_GRANTED          0x1d
+#define OSC_UNKNOWN_UUID     0x04 /* in the first one */
+#define OSC_UNKNOWN_REVISION 0x08
+#define OSC_MASKED           0x10
+
 static void acpi_put_le(struct buf *out, uint64_t v, unsigned int bytes)
 {
 	for (unsigned int i = 0; i < bytes; i++)
@@ -163,7 +175,143 @@ static void acpi_put_isa(struct buf *out, const char *name, const char *id, unsi
 	aml_end(out, dev);
 }
 
-static size_t acpi_put_dsdt(struct buf *out, unsigned int nr_vcpus, unsigned int serial_mask)
+static void acpi_put_field(struct buf *out, unsigned int offset, const char *name)
+{
+	aml_put_code(out, AML_CREATE_DWORD_FIELD);
+	aml_put_code(out, AML_ARG3);
+	aml_put_int(out, offset);
+	aml_put_ref(out, name);
+}
+
+/* CDW1 |= @bit */
+static void acpi_put_osc_status(struct buf *out, unsigned int bit)
+{
+	aml_put_code(out, AML_OR);
+	aml_put_ref(out, "CDW1");
+	aml_put_int(out, bit);
+	aml_put_ref(out, "CDW1");
+}
+
+/* If (a != b) CDW1 |= @bit, after the two operands were written by the caller. */
+static size_t acpi_begin_if_not_equal(struct buf *out)
+{
+	size_t start = aml_begin_if(out);
+
+	aml_put_code(out, AML_NOT);
+	aml_put_code(out, AML_EQUAL);
+	return start;
+}
+
+/* What the system may control by itself of the PCI Express features it asks for. */
+static void acpi_put_osc(struct buf *out)
+{
+	AUTO_BUF uuid = { 0 };
+	size_t method, block, inner;
+
+	buf_put(&uuid, acpi_osc_uuid, sizeof(acpi_osc_uuid));
+	method = aml_begin_method(out, "_OSC", 4);
+	acpi_put_field(out, 0, "CDW1");
+	block = aml_begin_if(out);
+	aml_put_code(out, AML_EQUAL);
+	aml_put_code(out, AML_ARG0);
+	aml_put_buffer(out, &uuid);
+	acpi_put_field(out, 8, "CDW3");
+	aml_put_code(out, AML_AND);
+	aml_put_ref(out, "CDW3");
+	aml_put_int(out, OSC_GRANTED);
+	aml_put_code(out, AML_LOCAL0);
+	inner = acpi_begin_if_not_equal(out);
+	aml_put_code(out, AML_ARG1);
+	aml_put_int(out, 1);
+	acpi_put_osc_status(out, OSC_UNKNOWN_REVISION);
+	aml_end(out, inner);
+	inner = acpi_begin_if_not_equal(out);
+	aml_put_ref(out, "CDW3");
+	aml_put_code(out, AML_LOCAL0);
+	acpi_put_osc_status(out, OSC_MASKED);
+	aml_end(out, inner);
+	aml_put_code(out, AML_STORE);
+	aml_put_code(out, AML_LOCAL0);
+	aml_put_ref(out, "CDW3");
+	aml_end(out, block);
+	block = aml_begin_else(out);
+	acpi_put_osc_status(out, OSC_UNKNOWN_UUID);
+	aml_end(out, block);
+	aml_put_code(out, AML_RETURN);
+	aml_put_code(out, AML_ARG3);
+	aml_end(out, method);
+}
+
+/* All functions of each slot, pin by pin: the line it is wired to. */
+static void acpi_put_prt(struct buf *out)
+{
+	size_t list, entry;
+
+	aml_put_name(out, "_PRT");
+	list = aml_begin_package(out, PCI_SLOTS * PCI_PINS);
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++) {
+		for (unsigned int pin = 0; pin < PCI_PINS; pin++) {
+			entry = aml_begin_package(out, 4);
+			aml_put_int(out, slot << 16 | 0xffff);
+			aml_put_int(out, pin);
+			aml_put_int(out, 0); /* not by a link device */
+			aml_put_int(out, LAYOUT_GSI_INTX(slot, pin));
+			aml_end(out, entry);
+		}
+	}
+	aml_end(out, list);
+}
+
+static void acpi_put_pci_windows(struct buf *out, uint64_t mmio64)
+{
+	AUTO_BUF res = { 0 };
+
+	aml_res_buses(&res, 0, (LAYOUT_PCI_ECAM_BYTES >> 20) - 1);
+	aml_res_io(&res, LAYOUT_PORT_PCI_ADDR, 8);
+	aml_res_ports(&res, LAYOUT_PCI_PIO, LAYOUT_PCI_PIO_END - 1);
+	aml_res_memory(&res, LAYOUT_PCI_MMIO, LAYOUT_PCI_MMIO_END - 1);
+	aml_res_memory64(&res, mmio64, mmio64 + LAYOUT_PCI_MMIO64_BYTES - 1);
+	aml_res_end(&res);
+	aml_put_name(out, "_CRS");
+	aml_put_buffer(out, &res);
+}
+
+static void acpi_put_pci(struct buf *out, uint64_t mmio64)
+{
+	AUTO_BUF ecam = { 0 };
+	size_t dev;
+
+	dev = aml_begin_device(out, "PCI0");
+	aml_put_name(out, "_HID");
+	aml_put_eisa_id(out, "PNP0A08"); /* PCI Express */
+	aml_put_name(out, "_CID");
+	aml_put_eisa_id(out, "PNP0A03");
+	aml_put_name(out, "_UID");
+	aml_put_int(out, 0);
+	aml_put_name(out, "_SEG");
+	aml_put_int(out, 0);
+	aml_put_name(out, "_BBN");
+	aml_put_int(out, 0);
+	acpi_put_pci_windows(out, mmio64);
+	acpi_put_prt(out);
+	acpi_put_osc(out);
+	aml_end(out, dev);
+
+	/* Configuration space is nobody else's. */
+	dev = aml_begin_device(out, "ECAM");
+	aml_put_name(out, "_HID");
+	aml_put_eisa_id(out, "PNP0C02");
+	aml_put_name(out, "_UID");
+	aml_put_int(out, 1);
+	aml_res_fixed_memory(&ecam, LAYOUT_PCI_ECAM, LAYOUT_PCI_ECAM_BYTES);
+	aml_res_end(&ecam);
+	aml_put_name(out, "_CRS");
+	aml_put_buffer(out, &ecam);
+	aml_end(out, dev);
+}
+
+static size_t acpi_put_dsdt(struct buf *out, unsigned int nr_vcpus, unsigned int serial_mask,
+			    uint64_t mmio64)
 {
 	size_t start = acpi_begin(out, "DSDT", 2);
 	size_t scope, package;
@@ -188,6 +336,7 @@ static size_t acpi_put_dsdt(struct buf *out, unsigned int nr_vcpus, unsigned int
 		acpi_put_isa(out, name, "PNP0501", i + 1, LAYOUT_PORT_SERIAL(i), 8,
 			     LAYOUT_IRQ_SERIAL(i));
 	}
+	acpi_put_pci(out, mmio64);
 	aml_end(out, scope);
 	acpi_end(out, start);
 	return start;
@@ -279,6 +428,20 @@ static size_t acpi_put_madt(struct buf *out, unsigned int nr_vcpus)
 	return start;
 }
 
+static size_t acpi_put_mcfg(struct buf *out)
+{
+	size_t start = acpi_begin(out, "MCFG", 1);
+
+	acpi_put_le(out, 0, 8);
+	acpi_put_le(out, LAYOUT_PCI_ECAM, 8);
+	acpi_put_le(out, 0, 2); /* segment group */
+	buf_put_u8(out, 0);     /* first bus     */
+	buf_put_u8(out, (LAYOUT_PCI_ECAM_BYTES >> 20) - 1);
+	acpi_put_le(out, 0, 4);
+	acpi_end(out, start);
+	return start;
+}
+
 static size_t acpi_put_facs(struct buf *out)
 {
 	uint8_t facs[ACPI_FACS_BYTES] = "FACS";
@@ -292,12 +455,13 @@ static size_t acpi_put_facs(struct buf *out)
 	return start;
 }
 
-static size_t acpi_put_xsdt(struct buf *out, gpa_t fadt, gpa_t madt)
+static size_t acpi_put_xsdt(struct buf *out, gpa_t fadt, gpa_t madt, gpa_t mcfg)
 {
 	size_t start = acpi_begin(out, "XSDT", 1);
 
 	acpi_put_le(out, fadt, 8);
 	acpi_put_le(out, madt, 8);
+	acpi_put_le(out, mcfg, 8);
 	acpi_end(out, start);
 	return start;
 }
@@ -316,11 +480,11 @@ static void acpi_set_rsdp(uint8_t p[ACPI_RSDP_BYTES], gpa_t xsdt)
 }
 
 int acpi_build(struct buf *out, gpa_t base, unsigned int nr_vcpus, unsigned int serial_mask,
-	       struct err *e)
+	       uint64_t ram_size, struct err *e)
 {
 	uint8_t rsdp[ACPI_RSDP_BYTES] = { 0 };
 	const size_t room = LAYOUT_ACPI_END - LAYOUT_ACPI_TABLES;
-	gpa_t facs, dsdt, fadt, madt, xsdt;
+	gpa_t facs, dsdt, fadt, madt, mcfg, xsdt;
 
 	if (!nr_vcpus || nr_vcpus > ACPI_MAX_VCPUS)
 		return err_set(e, EINVAL,
@@ -336,10 +500,11 @@ int acpi_build(struct buf *out, gpa_t base, unsigned int nr_vcpus, unsigned int 
 			       (unsigned long long)base);
 	buf_put(out, rsdp, sizeof(rsdp));
 	facs = base + acpi_put_facs(out);
-	dsdt = base + acpi_put_dsdt(out, nr_vcpus, serial_mask);
+	dsdt = base + acpi_put_dsdt(out, nr_vcpus, serial_mask, layout_pci_mmio64(ram_size));
 	fadt = base + acpi_put_fadt(out, facs, dsdt);
 	madt = base + acpi_put_madt(out, nr_vcpus);
-	xsdt = base + acpi_put_xsdt(out, fadt, madt);
+	mcfg = base + acpi_put_mcfg(out);
+	xsdt = base + acpi_put_xsdt(out, fadt, madt, mcfg);
 	if (out->failed)
 		return err_set(e, ENOMEM, "cannot build ACPI tables: out of memory");
 	if (out->len > room)

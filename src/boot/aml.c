@@ -16,6 +16,9 @@ enum aml_op {
 	AML_SCOPE = 0x10,
 	AML_BUFFER = 0x11,
 	AML_PACKAGE = 0x12,
+	AML_METHOD = 0x14,
+	AML_IF = 0xa0,
+	AML_ELSE = 0xa1,
 	AML_EXT = 0x5b,
 	AML_EXT_DEVICE = 0x82,
 };
@@ -24,6 +27,21 @@ enum aml_res_tag {
 	AML_RES_IRQ_NO_FLAGS = 0x22,
 	AML_RES_IO_PORT = 0x47,
 	AML_RES_END_TAG = 0x79,
+	AML_RES_FIXED_MEMORY32 = 0x86,
+	AML_RES_DWORD = 0x87,
+	AML_RES_WORD = 0x88,
+	AML_RES_QWORD = 0x8a,
+};
+
+/* Address space descriptors; ACPI 6.4, section 6.4.3.5. */
+enum aml_space {
+	AML_SPACE_MEMORY = 0,
+	AML_SPACE_PORTS = 1,
+	AML_SPACE_BUSES = 2,
+
+	AML_SPACE_FIXED = 0x0c,        /* both ends; decoded positively, by a bridge */
+	AML_SPACE_MEMORY_WRITABLE = 1, /* not cacheable                              */
+	AML_SPACE_PORTS_ALL = 3,
 };
 
 #define AML_NAME_SEG    4
@@ -75,6 +93,29 @@ size_t aml_begin_device(struct buf *out, const char *name)
 	return start;
 }
 
+size_t aml_begin_method(struct buf *out, const char *name, uint8_t args)
+{
+	size_t start;
+
+	buf_put_u8(out, AML_METHOD);
+	start = out->len;
+	aml_put_path(out, name);
+	buf_put_u8(out, args);
+	return start;
+}
+
+size_t aml_begin_if(struct buf *out)
+{
+	buf_put_u8(out, AML_IF);
+	return out->len;
+}
+
+size_t aml_begin_else(struct buf *out)
+{
+	buf_put_u8(out, AML_ELSE);
+	return out->len;
+}
+
 size_t aml_begin_package(struct buf *out, uint8_t count)
 {
 	size_t start;
@@ -124,6 +165,16 @@ void aml_end(struct buf *out, size_t start)
 		return;
 	memmove(out->data + start + n, out->data + start, body);
 	memcpy(out->data + start, len, n);
+}
+
+void aml_put_code(struct buf *out, enum aml_code code)
+{
+	buf_put_u8(out, (uint8_t)code);
+}
+
+void aml_put_ref(struct buf *out, const char *name)
+{
+	aml_put_path(out, name);
 }
 
 void aml_put_name(struct buf *out, const char *name)
@@ -217,6 +268,53 @@ void aml_res_irq(struct buf *res, unsigned int irq)
 {
 	buf_put_u8(res, AML_RES_IRQ_NO_FLAGS);
 	aml_put_le(res, UINT64_C(1) << irq, 2);
+}
+
+/* @bytes: of each number; the descriptor's own length counts what follows it. */
+static void aml_res_space(struct buf *res, uint8_t tag, unsigned int bytes, enum aml_space kind,
+			  uint8_t flags, uint64_t first, uint64_t last)
+{
+	buf_put_u8(res, tag);
+	aml_put_le(res, 3 + 5 * bytes, 2);
+	buf_put_u8(res, (uint8_t)kind);
+	buf_put_u8(res, AML_SPACE_FIXED);
+	buf_put_u8(res, flags);
+	aml_put_le(res, 0, bytes); /* granularity */
+	aml_put_le(res, first, bytes);
+	aml_put_le(res, last, bytes);
+	aml_put_le(res, 0, bytes); /* translation */
+	aml_put_le(res, last - first + 1, bytes);
+}
+
+void aml_res_buses(struct buf *res, uint8_t first, uint8_t last)
+{
+	aml_res_space(res, AML_RES_WORD, 2, AML_SPACE_BUSES, 0, first, last);
+}
+
+void aml_res_ports(struct buf *res, uint16_t first, uint16_t last)
+{
+	aml_res_space(res, AML_RES_WORD, 2, AML_SPACE_PORTS, AML_SPACE_PORTS_ALL, first, last);
+}
+
+void aml_res_memory(struct buf *res, uint32_t first, uint32_t last)
+{
+	aml_res_space(res, AML_RES_DWORD, 4, AML_SPACE_MEMORY, AML_SPACE_MEMORY_WRITABLE, first,
+		      last);
+}
+
+void aml_res_memory64(struct buf *res, uint64_t first, uint64_t last)
+{
+	aml_res_space(res, AML_RES_QWORD, 8, AML_SPACE_MEMORY, AML_SPACE_MEMORY_WRITABLE, first,
+		      last);
+}
+
+void aml_res_fixed_memory(struct buf *res, uint32_t base, uint32_t length)
+{
+	buf_put_u8(res, AML_RES_FIXED_MEMORY32);
+	aml_put_le(res, 9, 2);
+	buf_put_u8(res, AML_SPACE_MEMORY_WRITABLE);
+	aml_put_le(res, base, 4);
+	aml_put_le(res, length, 4);
 }
 
 void aml_res_end(struct buf *res)

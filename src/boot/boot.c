@@ -112,7 +112,8 @@ static int boot_load_acpi(const struct boot *b, const struct vm *vm, struct err 
 
 	if (boot_has_acpi(vm))
 		return 0;
-	ret = acpi_build(&tables, LAYOUT_ACPI_TABLES, vm->nr_vcpus, b->serial_mask, e);
+	ret = acpi_build(&tables, LAYOUT_ACPI_TABLES, vm->nr_vcpus, b->serial_mask,
+			 vm->mem.ram->size, e);
 	if (ret)
 		return ret;
 	return memmap_write(&vm->mem, LAYOUT_ACPI_TABLES, tables.data, tables.len, e);

@@ -65,4 +65,13 @@ typedef uint64_t gpa_t;
 /* ACPI PM1a control register: SLP_TYP of the soft-off state, as \_S5 in the DSDT says. */
 #define LAYOUT_SLP_TYP_S5 5
 
+/* Where the window above 4 GiB begins that the guest is told of, with @ram_size bytes of RAM. */
+static inline gpa_t layout_pci_mmio64(uint64_t ram_size)
+{
+	const uint64_t gib = UINT64_C(1) << 30;
+	uint64_t high = ram_size > LAYOUT_LOW_RAM_MAX ? ram_size - LAYOUT_LOW_RAM_MAX : 0;
+
+	return LAYOUT_HIGH_RAM + (high + gib - 1) / gib * gib;
+}
+
 #endif

@@ -7,12 +7,13 @@
 #include "boot_fixture.h"
 
 #define BASE LAYOUT_ACPI_TABLES
+#define RAM  (UINT64_C(4) << 30)
 
 static void build(struct buf *out, unsigned int nr_vcpus, unsigned int serial_mask)
 {
 	struct err e = ERR_INIT;
 
-	if (acpi_build(out, BASE, nr_vcpus, serial_mask, &e))
+	if (acpi_build(out, BASE, nr_vcpus, serial_mask, RAM, &e))
 		fail_msg("%s", e.msg);
 }
 
@@ -43,8 +44,8 @@ static const uint8_t *table_at(const struct buf *b, gpa_t gpa, const char *signa
 }
 
 struct tables {
-	const uint8_t *fadt, *madt, *dsdt, *facs;
-	size_t fadt_bytes, madt_bytes, dsdt_bytes;
+	const uint8_t *fadt, *madt, *mcfg, *dsdt, *facs;
+	size_t fadt_bytes, madt_bytes, mcfg_bytes, dsdt_bytes;
 };
 
 static struct tables find_tables(const struct buf *b)
@@ -59,9 +60,10 @@ static struct tables find_tables(const struct buf *b)
 	assert_int_equal(b->data[15], 2);
 	assert_int_equal(fixture_get_le(b->data + 20, 4), 36);
 	xsdt = table_at(b, fixture_get_le(b->data + 24, 8), "XSDT", &n);
-	assert_int_equal(n, 36 + 2 * 8);
+	assert_int_equal(n, 36 + 3 * 8);
 	t.fadt = table_at(b, fixture_get_le(xsdt + 36, 8), "FACP", &t.fadt_bytes);
 	t.madt = table_at(b, fixture_get_le(xsdt + 44, 8), "APIC", &t.madt_bytes);
+	t.mcfg = table_at(b, fixture_get_le(xsdt + 52, 8), "MCFG", &t.mcfg_bytes);
 	t.dsdt = table_at(b, fixture_get_le(t.fadt + 140, 8), "DSDT", &t.dsdt_bytes);
 	assert_int_equal(fixture_get_le(t.fadt + 40, 4), fixture_get_le(t.fadt + 140, 8));
 	t.facs = b->data + (fixture_get_le(t.fadt + 36, 4) - BASE);
@@ -168,6 +170,30 @@ static void madt_lists_each_vcpu_and_a_distinct_ioapic(void **state)
 	assert_int_equal(nmis, 1);
 }
 
+static void mcfg_says_where_configuration_space_is(void **state)
+{
+	AUTO_BUF b = { 0 };
+	struct tables t;
+
+	(void)state;
+	build(&b, 1, 0);
+	t = find_tables(&b);
+	assert_int_equal(t.mcfg_bytes, 36 + 8 + 16);
+	assert_int_equal(fixture_get_le(t.mcfg + 44, 8), 0xc0000000);
+	assert_int_equal(fixture_get_le(t.mcfg + 52, 2), 0); /* segment */
+	assert_int_equal(t.mcfg[54], 0);                     /* buses */
+	assert_int_equal(t.mcfg[55], 255);
+}
+
+static void the_window_above_4_gib_begins_behind_ram(void **state)
+{
+	(void)state;
+	assert_int_equal(layout_pci_mmio64(64 * MIB), UINT64_C(0x100000000));
+	assert_int_equal(layout_pci_mmio64(3 * GIB), UINT64_C(0x100000000));
+	assert_int_equal(layout_pci_mmio64(3 * GIB + 1), UINT64_C(0x140000000));
+	assert_int_equal(layout_pci_mmio64(8 * GIB), UINT64_C(0x240000000));
+}
+
 static void impossible_machines_are_refused(void **state)
 {
 	static const struct {
@@ -183,8 +209,8 @@ static void impossible_machines_are_refused(void **state)
 		AUTO_BUF b = { 0 };
 		struct err e = ERR_INIT;
 
-		assert_true(acpi_build(&b, bad[i].base, bad[i].nr_vcpus, bad[i].serial_mask, &e) <
-			    0);
+		assert_true(acpi_build(&b, bad[i].base, bad[i].nr_vcpus, bad[i].serial_mask, RAM,
+				       &e) < 0);
 		assert_true(strlen(e.msg) > 10);
 	}
 }
@@ -254,17 +280,15 @@ static void read_text(const char *path, char *text, size_t size)
 		fclose(f);
 }
 
-static void dsdt_disassembles_and_compiles_again(void **state)
+/* Writes the DSDT of a machine of 64 vCPUs to @dir, made from that template; needs iasl's package. */
+static void write_dsdt(char *dir)
 {
-	static char text[256 * 1024];
-	char dir[] = "/tmp/baton-acpi-XXXXXX";
-	char path[256], command[1024];
 	AUTO_BUF b = { 0 };
 	struct tables t;
+	char path[256];
 	bool ok;
 	FILE *f;
 
-	(void)state;
 	if (!run("command -v iasl >/dev/null 2>&1")) {
 		print_message("skipped: iasl (package acpica-tools) is not installed\n");
 		skip();
@@ -277,17 +301,36 @@ static void dsdt_disassembles_and_compiles_again(void **state)
 	ok = f && fwrite(t.dsdt, t.dsdt_bytes, 1, f) == 1;
 	if (f)
 		ok = !fclose(f) && ok;
-	/* The second compilation treats warnings as errors. */
-	snprintf(
-		command, sizeof(command),
-		"cd %s && iasl -d dsdt.aml >/dev/null 2>&1 && iasl -we -p again dsdt.dsl >log 2>&1",
-		dir);
-	ok = ok && run(command);
-	snprintf(path, sizeof(path), "%s/dsdt.dsl", dir);
-	read_text(path, text, sizeof(text));
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	run(command);
 	assert_true(ok);
+}
+
+/* Runs @command in @dir, reads what is in its file @name afterwards, and removes @dir. */
+static bool run_in(const char *dir, const char *command, const char *name, char *text, size_t size)
+{
+	char path[256], line[1024];
+	bool ok;
+
+	snprintf(line, sizeof(line), "cd %s && %s", dir, command);
+	ok = run(line);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	read_text(path, text, size);
+	snprintf(line, sizeof(line), "rm -rf %s", dir);
+	run(line);
+	return ok;
+}
+
+static void dsdt_disassembles_and_compiles_again(void **state)
+{
+	static char text[256 * 1024];
+	char dir[] = "/tmp/baton-acpi-XXXXXX";
+
+	(void)state;
+	write_dsdt(dir);
+	/* The second compilation treats warnings as errors. */
+	assert_true(run_in(dir,
+			   "iasl -d dsdt.aml >/dev/null 2>&1 && "
+			   "iasl -we -p again dsdt.dsl >log 2>&1",
+			   "dsdt.dsl", text, sizeof(text)));
 	assert_non_null(strstr(text, "Device (C03F)"));
 	assert_null(strstr(text, "Device (C040)"));
 	assert_non_null(strstr(text, "Device (COM1)"));
@@ -298,6 +341,46 @@ static void dsdt_disassembles_and_compiles_again(void **state)
 	assert_non_null(strstr(text, "EisaId (\"PNP0501\")"));
 	assert_non_null(strstr(text, "Name (\\_S5, Package (0x04)"));
 	assert_non_null(strstr(text, "0x03F8,             // Range Minimum"));
+	assert_non_null(strstr(text, "Device (PCI0)"));
+	assert_non_null(strstr(text, "EisaId (\"PNP0A08\")"));
+	assert_non_null(strstr(text, "EisaId (\"PNP0C02\")"));
+	assert_non_null(strstr(text, "Name (_PRT, Package (0x80)"));
+	assert_non_null(strstr(text, "0x0000000140000000, // Range Minimum"));
+	assert_non_null(strstr(text, "0xFEBFFFFF,         // Range Maximum"));
+	assert_non_null(strstr(text, "ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")"));
+}
+
+#define OSC_PCI     "5B 4D DB 33 F7 1F 1C 40 96 57 74 41 C0 3D D7 66"
+#define OSC_UNKNOWN "5B 4D DB 33 F7 1F 1C 40 96 57 74 41 C0 3D D7 67"
+
+/* What a system is granted that asks for hot-plug, SHPC, PME, errors and the capability. */
+static void a_system_may_control_hot_plug_by_itself(void **state)
+{
+	static const struct {
+		const char *uuid;
+		unsigned int revision;
+		const char *answer;
+	} cases[] = {
+		{ OSC_PCI, 1, "10 00 00 00 1F 00 00 00 1D 00 00 00" },
+		{ OSC_PCI, 2, "18 00 00 00 1F 00 00 00 1D 00 00 00" },
+		{ OSC_UNKNOWN, 1, "04 00 00 00 1F 00 00 00 1F 00 00 00" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char dir[] = "/tmp/baton-acpi-XXXXXX", command[512];
+		static char text[64 * 1024];
+
+		write_dsdt(dir);
+		snprintf(
+			command, sizeof(command),
+			"acpiexec -b 'evaluate \\_SB_.PCI0._OSC (%s) %u 3 (00 00 00 00 1F 00 00 00 "
+			"1F 00 00 00)' dsdt.aml >log 2>&1",
+			cases[i].uuid, cases[i].revision);
+		assert_true(run_in(dir, command, "log", text, sizeof(text)));
+		if (!strstr(text, cases[i].answer))
+			fail_msg("%s", text);
+	}
 }
 
 int main(void)
@@ -307,10 +390,13 @@ int main(void)
 		cmocka_unit_test(same_arguments_make_same_bytes),
 		cmocka_unit_test(fadt_names_the_ports_and_the_reset_register),
 		cmocka_unit_test(madt_lists_each_vcpu_and_a_distinct_ioapic),
+		cmocka_unit_test(mcfg_says_where_configuration_space_is),
+		cmocka_unit_test(the_window_above_4_gib_begins_behind_ram),
 		cmocka_unit_test(impossible_machines_are_refused),
 		cmocka_unit_test(aml_lengths_count_themselves),
 		cmocka_unit_test(aml_refuses_malformed_names_and_ids),
 		cmocka_unit_test(dsdt_disassembles_and_compiles_again),
+		cmocka_unit_test(a_system_may_control_hot_plug_by_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
