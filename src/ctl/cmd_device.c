@@ -154,10 +154,39 @@ static int refuse_object(struct ctl *ctl, const char *id, struct err *e)
 	return r;
 }
 
+/* Whether @o is on a bus of @d: that is called as the device, or after it. */
+static bool is_on(const struct device *o, const struct device *d)
+{
+	const char *name = *d->id ? d->id : d->path;
+	size_t n = strlen(name);
+
+	return n && !strncmp(o->bus, name, n) && (!o->bus[n] || o->bus[n] == '.');
+}
+
+/* There is no guest to ask yet. */
+static int remove_before_the_guest(struct vm *vm, struct device *d, struct err *e)
+{
+	const char *name = *d->id ? d->id : d->spec->type->driver;
+	struct list *pos, *tmp;
+
+	if (vm->runstate == RUNSTATE_INMIGRATE && !d->newly_added)
+		return err_set(e, EBUSY, "Device '%s' belongs to the guest that is to come", name);
+	list_for_each(pos, tmp, &vm->devices) {
+		const struct device *o = CONTAINER_OF(pos, struct device, link);
+
+		if (is_on(o, d))
+			return err_set(e, EBUSY, "Device '%s' has device '%s' on its bus", name,
+				       *o->id ? o->id : o->class->name);
+	}
+	device_remove(d);
+	return 0;
+}
+
 static int del_device(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	const char *id = get(args, "id");
-	struct device *d = find_device(ctl->config.vm, id);
+	struct vm *vm = ctl->config.vm;
+	struct device *d = find_device(vm, id);
 	int r;
 
 	(void)ret;
@@ -166,6 +195,8 @@ static int del_device(struct ctl *ctl, json_t *args, json_t **ret, struct err *e
 	r = migration_check_plug(ctl->config.migration, "device_del", e);
 	if (r)
 		return r;
+	if (vm->runstate == RUNSTATE_PRELAUNCH || vm->runstate == RUNSTATE_INMIGRATE)
+		return remove_before_the_guest(vm, d, e);
 	if (!d->spec->type->unplug)
 		return err_set(e, EBUSY, "Device '%s' does not support hotplugging",
 			       d->spec->type->driver);

@@ -96,8 +96,15 @@ static void what_cannot_be_added_or_removed_is_refused(void **state)
 	refused(&f, "device_del", "{\"id\": \"x\"}", "not now");
 	f.vm.runstate = RUNSTATE_PRELAUNCH;
 	works(&f, "device_add", "{\"driver\": \"unsaved\", \"id\": \"u\"}");
+	f.vm.runstate = RUNSTATE_PAUSED;
 	refused(&f, "device_del", "{\"id\": \"u\"}",
 		"Device 'unsaved' does not support hotplugging");
+	/* Nobody is to be asked yet, but what is on its bus would be left behind. */
+	f.vm.runstate = RUNSTATE_PRELAUNCH;
+	snprintf(device_find(&f.vm, "x")->bus, DEVICE_ID_MAX, "u.0");
+	refused(&f, "device_del", "{\"id\": \"u\"}", "Device 'u' has device 'x' on its bus");
+	works(&f, "device_del", "{\"id\": \"x\"}");
+	works(&f, "device_del", "{\"id\": \"u\"}");
 	f.vm.only_migratable = true;
 	refused(&f, "device_add", "{\"driver\": \"unsaved\"}",
 		"Device unsaved is not migratable, but --only-migratable was specified");
@@ -126,6 +133,10 @@ static void before_the_guest_comes_its_devices_are_meant(void **state)
 	works(&f, "device_add", "{\"driver\": \"gadget\", \"id\": \"y\"}");
 	d = device_find(&f.vm, "y");
 	assert_true(d->newly_added && d->hotplugged && !d->spec->config->plugged);
+	refused(&f, "device_del", "{\"id\": \"x\"}",
+		"Device 'x' belongs to the guest that is to come");
+	works(&f, "device_del", "{\"id\": \"y\"}");
+	assert_null(device_find(&f.vm, "y"));
 	end(&f);
 }
 

@@ -429,6 +429,7 @@ const struct device_type root_port_type = {
 	.props = root_port_props,
 	.classes = root_port_classes,
 	.create = root_port_create,
+	.unplug = pci_request_unplug,
 };
 
 int pci_request_unplug(struct device *d, struct err *e)

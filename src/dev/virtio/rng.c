@@ -213,4 +213,5 @@ const struct device_type rng_type = {
 	.props = rng_props,
 	.classes = rng_classes,
 	.create = rng_create,
+	.unplug = pci_request_unplug,
 };
