@@ -236,6 +236,19 @@ bool console_wait(struct console *c, int fd, int timeout_ms)
 	}
 }
 
+bool console_wait_prompt(struct console *c, const char *text, int timeout_ms)
+{
+	uint64_t end = lab_now_ns() + (uint64_t)timeout_ms * 1000000;
+	size_t len = strlen(text);
+
+	while (c->line_len < len || memcmp(c->line + c->line_len - len, text, len) != 0) {
+		if (lab_now_ns() > end)
+			return false;
+		console_wait(c, -1, 100);
+	}
+	return true;
+}
+
 void console_send(struct console *c, const char *text)
 {
 	if (write(c->in_fd, text, strlen(text)) < 0)

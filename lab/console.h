@@ -97,6 +97,9 @@ void console_pump(struct console *c);
 /* Pump for so long, or until fd (-1: none) can be read; true if it can. */
 bool console_wait(struct console *c, int fd, int timeout_ms);
 
+/* Wait until the last, unfinished line ends like this, as a prompt does. */
+bool console_wait_prompt(struct console *c, const char *text, int timeout_ms);
+
 /* Write text to the guest. */
 void console_send(struct console *c, const char *text);
 

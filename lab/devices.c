@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* What a run with disk, network and virtio console adds to drive's run, step by step. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "lab/devices.h"
 #include "lab/tap.h"
+
+enum {
+	HOT_BYTES = 4 << 20,
+};
 
 bool devices_judge(const struct lab *lab, enum lab_check check)
 {
@@ -90,6 +96,58 @@ int devices_start(struct lab *lab, struct err *e)
 	return r;
 }
 
+static int make_hot_image(struct lab *lab, char path[VMM_PATH_MAX], struct err *e)
+{
+	AUTO_CLOSE int fd = -1;
+
+	vmm_port_path(path, &lab->config, "hot.img");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, HOT_BYTES) < 0)
+		return err_set_errno(e, "cannot make '%s'", path);
+	return 0;
+}
+
+static int plug(struct lab *lab, struct err *e)
+{
+	struct qmp *q = &lab->vmm.qmp;
+	char path[VMM_PATH_MAX];
+	int r = make_hot_image(lab, path, e);
+
+	if (r == 0)
+		r = qmp_call(q, "blockdev-add",
+			     json_pack("{s:s, s:s, s:{s:s, s:s}}", "driver", "raw", "node-name",
+				       "hot0", "file", "driver", "file", "filename", path),
+			     lab->step_ms, NULL, e);
+	if (r == 0)
+		r = qmp_call(q, "device_add",
+			     json_pack("{s:s, s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id",
+				       "hotdisk", "drive", "hot0", "bus", "port0"),
+			     lab->step_ms, NULL, e);
+	if (r == 0)
+		r = load_wait_hot(&lab->load, ++lab->plugged, lab->step_ms, e);
+	return r;
+}
+
+static int unplug(struct lab *lab, struct err *e)
+{
+	struct qmp *q = &lab->vmm.qmp;
+	int r;
+
+	q->event_count = 0;
+	r = qmp_call(q, "device_del", json_pack("{s:s}", "id", "hotdisk"), lab->step_ms, NULL, e);
+	if (r == 0)
+		r = qmp_wait_event(q, "DEVICE_DELETED", lab->step_ms, e);
+	if (r == 0)
+		r = qmp_call(q, "blockdev-del", json_pack("{s:s}", "node-name", "hot0"),
+			     lab->step_ms, NULL, e);
+	return r;
+}
+
+int devices_step(struct lab *lab, enum lab_mode step, struct err *e)
+{
+	return step == MODE_PLUG ? plug(lab, e) : unplug(lab, e);
+}
+
 int devices_check(struct lab *lab, struct err *e)
 {
 	if (!lab->config.disk)
@@ -134,10 +192,10 @@ void devices_judge_image(struct lab *lab)
 	uint64_t files = 0, bad = 0, sum = 0;
 	struct err e = ERR_INIT;
 
-	if (image_check_fs(lab->config.disk, &e) < 0)
+	if (image_check_fs(lab->config.disk, lab->fs_offset, &e) < 0)
 		verdict_fault(v, CHECK_FILE_SYSTEM, "%s", e.msg);
-	if (image_check_files(lab->config.disk, lab->guestload, lab->config.dir, &files, &bad, &sum,
-			      &e) < 0)
+	if (image_check_files(lab->config.disk, lab->fs_offset, lab->guestload, lab->config.dir,
+			      &files, &bad, &sum, &e) < 0)
 		verdict_fault(v, CHECK_FILES, "%s", e.msg);
 	else if (bad || files != f->files || sum != f->sum)
 		verdict_fault(v, CHECK_FILES,

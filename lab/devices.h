@@ -14,6 +14,9 @@ int devices_prepare(struct lab *lab, struct err *e);
 /* The program runs: second opener, connections; returns when the guest's load is under way. */
 int devices_start(struct lab *lab, struct err *e);
 
+/* Plug a disk in, or have it back; returns when the guest uses it or has let it go. */
+int devices_step(struct lab *lab, enum lab_mode step, struct err *e);
+
 /* After an update: all of it goes on. */
 int devices_check(struct lab *lab, struct err *e);
 

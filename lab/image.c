@@ -127,26 +127,27 @@ static int run(const char *command, char *text, size_t size, struct err *e)
 	return WEXITSTATUS(status);
 }
 
-int image_check_fs(const char *path, struct err *e)
+int image_check_fs(const char *path, int offset, struct err *e)
 {
 	char command[COMMAND_MAX], text[256];
 	int r;
 
-	snprintf(command, sizeof(command), "e2fsck -fn '%s' 2>&1", path);
+	snprintf(command, sizeof(command), "e2fsck -fn '%s?offset=%d' 2>&1", path, offset);
 	r = run(command, text, sizeof(text), e);
 	return r > 0 ? err_set(e, EUCLEAN, "e2fsck ended with status %d: %s", r, text) : r;
 }
 
-int image_check_files(const char *path, const char *guestload, const char *dir, uint64_t *files,
-		      uint64_t *bad, uint64_t *sum, struct err *e)
+int image_check_files(const char *path, int offset, const char *guestload, const char *dir,
+		      uint64_t *files, uint64_t *bad, uint64_t *sum, struct err *e)
 {
 	char command[COMMAND_MAX], text[256];
 	int r;
 
-	snprintf(command, sizeof(command),
-		 "mkdir -p '%s/files' && debugfs -R 'rdump /var/lib/guestload %s/files' '%s' "
-		 "</dev/null 2>&1",
-		 dir, dir, path);
+	snprintf(
+		command, sizeof(command),
+		"mkdir -p '%s/files' && debugfs -R 'rdump /var/lib/guestload %s/files' '%s?offset=%d' "
+		"</dev/null 2>&1",
+		dir, dir, path, offset);
 	r = run(command, text, sizeof(text), e);
 	if (r != 0)
 		return r < 0 ? r : err_set(e, EIO, "debugfs ended with status %d: %s", r, text);

@@ -27,14 +27,17 @@ int opener_start(struct opener *o, const char *path, struct err *e);
 void opener_stop(struct opener *o);
 void opener_free(struct opener *o);
 
-/* What e2fsck says of the image, without changing it: 0 if it is clean. */
-int image_check_fs(const char *path, struct err *e);
+/*
+ * What e2fsck says of the file system that begins at that byte, without changing it: 0 if it is
+ * clean.
+ */
+int image_check_fs(const char *path, int offset, struct err *e);
 
 /*
  * Take the guest's files out of the image into a directory below @dir and verify them with the
  * program guestload: how many there were, and the sum of their generations.
  */
-int image_check_files(const char *path, const char *guestload, const char *dir, uint64_t *files,
-		      uint64_t *bad, uint64_t *sum, struct err *e);
+int image_check_files(const char *path, int offset, const char *guestload, const char *dir,
+		      uint64_t *files, uint64_t *bad, uint64_t *sum, struct err *e);
 
 #endif

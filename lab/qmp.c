@@ -170,6 +170,32 @@ int qmp_wait_eof(struct qmp *q, int timeout_ms, struct err *e)
 	}
 }
 
+int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct err *e)
+{
+	uint64_t deadline = lab_now_ns() + (uint64_t)timeout_ms * 1000000;
+
+	while (qmp_event_time(q, name) < 0) {
+		json_t *msg = take_message(q);
+		const char *event = json_string_value(json_object_get(msg, "event"));
+		uint64_t now = lab_now_ns();
+		int r = 0;
+
+		if (event)
+			note_event(q, msg, event);
+		else if (msg)
+			r = err_set(e, EPROTO, "a message nobody asked for, waiting for %s", name);
+		else if (now >= deadline ||
+			 !console_wait(q->console, q->fd, (int)((deadline - now) / 1000000) + 1))
+			r = err_set(e, ETIMEDOUT, "no event %s in time", name);
+		else
+			r = read_more(q, e);
+		json_decref(msg);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int open_socket(struct qmp *q, const char *path, struct err *e)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };

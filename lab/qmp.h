@@ -48,6 +48,9 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, int timeout_ms, j
 /* Read until the server closes the connection. */
 int qmp_wait_eof(struct qmp *q, int timeout_ms, struct err *e);
 
+/* Wait for an event that was not noted before; -ETIMEDOUT. */
+int qmp_wait_event(struct qmp *q, const char *name, int timeout_ms, struct err *e);
+
 /* Time of the first event of this name; negative if there was none. */
 double qmp_event_time(const struct qmp *q, const char *name);
 

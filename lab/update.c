@@ -17,9 +17,15 @@ enum {
 };
 
 static const char *const mode_names[MODE_COUNT] = {
-	[MODE_TRANSFER] = "transfer",           [MODE_EXEC] = "exec",
-	[MODE_EXEC_DEFER] = "exec-defer",       [MODE_REBOOT] = "reboot",
-	[MODE_REBOOT_STREAM] = "reboot-stream", [MODE_GRAFT] = "graft",
+	[MODE_TRANSFER] = "transfer",
+	[MODE_EXEC] = "exec",
+	[MODE_EXEC_DEFER] = "exec-defer",
+	[MODE_REBOOT] = "reboot",
+	[MODE_REBOOT_STREAM] = "reboot-stream",
+	[MODE_GRAFT] = "graft",
+	[MODE_TRANSFER_DEFER] = "transfer-defer",
+	[MODE_PLUG] = "plug",
+	[MODE_UNPLUG] = "unplug",
 };
 
 const char *lab_mode_name(enum lab_mode mode)
@@ -34,6 +40,11 @@ enum lab_mode lab_mode_find(const char *name)
 	while (mode < MODE_COUNT && strcmp(name, mode_names[mode]) != 0)
 		mode++;
 	return mode;
+}
+
+bool lab_mode_updates(enum lab_mode mode)
+{
+	return mode < MODE_PLUG;
 }
 
 /* The process stays, and with it its id. */
@@ -243,7 +254,30 @@ static json_t *unix_channel(const char *type, const char *path)
 			 "socket", "type", "unix", "path", path);
 }
 
-static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r, struct err *e)
+/*
+ * The new program has read the CPR state when its monitor answers; it is given one root port more,
+ * and told to go on.
+ */
+static int go_on_deferred(struct lab *lab, struct vmm *new, const char *uri, struct err *e)
+{
+	char id[32];
+	json_t *port;
+	int r = qmp_connect(&new->qmp, &lab->console, new->qmp_path, lab->step_ms, e);
+
+	snprintf(id, sizeof(id), "late%d", lab->generation);
+	port = json_pack("{s:s, s:s, s:i, s:i}", "driver", "pcie-root-port", "id", id, "chassis",
+			 100 + lab->generation, "slot", 100 + lab->generation);
+	if (r == 0)
+		r = qmp_call(&new->qmp, "device_add", json_incref(port), lab->step_ms, NULL, e);
+	json_decref(port);
+	if (r == 0)
+		r = qmp_call(&new->qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri),
+			     lab->step_ms, NULL, e);
+	return r < 0 ? err_prefix(e, "new side") : 0;
+}
+
+static int by_transfer(struct lab *lab, bool defer, struct vmm *new, struct update_result *r,
+		       struct err *e)
 {
 	char main_path[VMM_PATH_MAX], cpr_path[VMM_PATH_MAX], uri[VMM_PATH_MAX + 8];
 	struct vmm *old = &lab->vmm;
@@ -254,7 +288,8 @@ static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r
 	snprintf(main_path, sizeof(main_path), "%s/main.%d", lab->config.dir, lab->generation);
 	snprintf(cpr_path, sizeof(cpr_path), "%s/cpr.%d", lab->config.dir, lab->generation);
 	snprintf(uri, sizeof(uri), "unix:%s", main_path);
-	rc = vmm_start(new, &lab->config, lab->config.next_baton, uri, cpr_path, e);
+	rc = vmm_start(new, &lab->config, lab->config.next_baton, defer ? "defer" : uri, cpr_path,
+		       e);
 	if (rc < 0)
 		return rc;
 	rc = wait_for_new(lab, new, cpr_path, e);
@@ -267,13 +302,15 @@ static int by_transfer(struct lab *lab, struct vmm *new, struct update_result *r
 			 unix_channel("cpr", cpr_path));
 	begin = lab_now_ns();
 	rc = qmp_call(&old->qmp, "migrate", args, lab->step_ms, NULL, e);
-	if (rc < 0)
-		return rc;
-	rc = wait_completed(lab, &old->qmp, r, e);
+	if (rc == 0 && defer)
+		rc = go_on_deferred(lab, new, uri, e);
+	if (rc == 0)
+		rc = wait_completed(lab, &old->qmp, r, e);
 	if (rc < 0)
 		return rc;
 	r->done = true;
-	rc = qmp_connect(&new->qmp, &lab->console, new->qmp_path, lab->step_ms, e);
+	if (!defer)
+		rc = qmp_connect(&new->qmp, &lab->console, new->qmp_path, lab->step_ms, e);
 	if (rc < 0)
 		return err_prefix(e, "new side");
 	rc = expect_status(lab, &new->qmp, "running", e);
@@ -522,8 +559,8 @@ int update_run(struct lab *lab, enum lab_mode mode, struct update_result *r, str
 		rc = by_graft(lab, r, e);
 	else if (keeps_process(mode))
 		rc = by_exec(lab, mode == MODE_EXEC_DEFER, r, e);
-	else if (mode == MODE_TRANSFER)
-		rc = by_transfer(lab, &new, r, e);
+	else if (mode == MODE_TRANSFER || mode == MODE_TRANSFER_DEFER)
+		rc = by_transfer(lab, mode == MODE_TRANSFER_DEFER, &new, r, e);
 	else
 		rc = by_reboot(lab, mode == MODE_REBOOT_STREAM, &new, r, e);
 	if (new.pid && r->done) {

@@ -20,6 +20,11 @@ enum lab_mode {
 	MODE_GRAFT,
 	MODE_REBOOT,
 	MODE_REBOOT_STREAM,
+	/* A transfer whose new side waits for migrate-incoming, a root port being plugged there. */
+	MODE_TRANSFER_DEFER,
+	/* No updates: a disk comes and goes behind a root port. */
+	MODE_PLUG,
+	MODE_UNPLUG,
 	MODE_COUNT,
 };
 
@@ -49,6 +54,8 @@ struct lab {
 	struct vmm vmm;   /* the process that has the guest */
 	struct load load; /* with a disk: what the guest is busy with */
 	struct opener opener;
+	int fs_offset;         /* of the guest's file system on its disk */
+	uint64_t plugged;      /* times a disk was plugged in */
 	const char *guestload; /* the program that verifies the guest's files */
 	int step_ms;           /* how long any one step may take */
 	int generation;        /* programs started or executed so far */
@@ -65,6 +72,9 @@ struct lab {
 const char *lab_phase_name(int phase);
 
 const char *lab_mode_name(enum lab_mode mode);
+
+/* False for a step between updates. */
+bool lab_mode_updates(enum lab_mode mode);
 
 /* The mode of this name; MODE_COUNT if there is none. */
 enum lab_mode lab_mode_find(const char *name);

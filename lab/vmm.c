@@ -60,7 +60,7 @@ static void add_devices(struct vmm_args *a, const struct vmm_config *c)
 		add(a, "-drive");
 		add(a, "file=%s,format=raw,if=none,id=disk0%s", c->disk, c->disk_options);
 		add(a, "-device");
-		add(a, "virtio-blk-pci,drive=disk0,serial=lab");
+		add(a, "virtio-blk-pci,drive=disk0,serial=lab%s", c->bios ? ",bootindex=1" : "");
 	}
 	if (c->net) {
 		add(a, "-netdev");
@@ -79,6 +79,10 @@ static void add_devices(struct vmm_args *a, const struct vmm_config *c)
 		vmm_port_path(path, c, "console");
 		add(a, "-serial");
 		add(a, "unix:%s,server=on,wait=off", path);
+	}
+	if (c->port) {
+		add(a, "-device");
+		add(a, "pcie-root-port,id=port0,chassis=1,slot=1");
 	}
 	if (c->rng) {
 		add(a, "-device");
@@ -107,12 +111,17 @@ int vmm_args_build(struct vmm_args *a, const struct vmm_config *c, const char *p
 	add(a, "%d", c->smp);
 	add(a, "-cpu");
 	add(a, "host");
-	add(a, "-kernel");
-	add(a, "%s", c->kernel);
-	add(a, "-initrd");
-	add(a, "%s", c->initrd);
-	add(a, "-append");
-	add(a, "%s", c->append);
+	if (c->bios) {
+		add(a, "-bios");
+		add(a, "%s", c->bios);
+	} else {
+		add(a, "-kernel");
+		add(a, "%s", c->kernel);
+		add(a, "-initrd");
+		add(a, "%s", c->initrd);
+		add(a, "-append");
+		add(a, "%s", c->append);
+	}
 	add(a, "-nodefaults");
 	add(a, "-display");
 	add(a, "none");

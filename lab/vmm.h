@@ -25,6 +25,8 @@ struct vmm_config {
 	const char *disk;            /* the guest's; NULL: none */
 	const char *disk_options;    /* of its drive, after the file */
 	bool net, serial, rng;       /* virtio devices */
+	bool port;                   /* a root port in which a disk can be plugged */
+	const char *bios;            /* the guest boots from its disk by this; NULL: the kernel */
 	int smp;
 	int in_fd, out_fd; /* the guest's console */
 };
