@@ -49,7 +49,7 @@ int boot_open(struct boot **out, const struct boot_config *cfg, uint64_t ram_siz
 	int ret;
 
 	if (!cfg->kernel && !cfg->firmware)
-		return err_set(e, EINVAL, "-kernel is required: this machine has no firmware");
+		return err_set(e, EINVAL, "-kernel is required, or -bios and a disk to boot from");
 	if (ram_size < LAYOUT_RAM_MIN)
 		return err_set(e, EINVAL,
 			       "cannot boot '%s': guest RAM of %" PRIu64

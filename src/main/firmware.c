@@ -85,6 +85,15 @@ int firmware_check_fw_cfg(const char *arg, struct err *e)
 	return r;
 }
 
+/* Devices that firmware can start a guest from have a place in the boot order. */
+static bool can_boot_from_device(const struct options *o)
+{
+	for (unsigned int i = 0; i < o->devices.n; i++)
+		if (device_type_find_prop(o->devices.specs[i].type, "bootindex"))
+			return true;
+	return false;
+}
+
 int firmware_plan(struct firmware *f, const struct options *o, const struct ram_origin *from,
 		  struct err *e)
 {
@@ -96,7 +105,11 @@ int firmware_plan(struct firmware *f, const struct options *o, const struct ram_
 		return err_set(
 			e, EINVAL,
 			"-bios and -kernel exclude each other: a kernel is started directly");
-	f->on = !o->kernel && (o->bios || kept);
+	if (kept && o->kernel)
+		return err_set(e, EINVAL,
+			       "the old machine, whose RAM has '" ROM_BLOCK
+			       "', started in firmware: use -bios in place of -kernel");
+	f->on = !o->kernel && (o->bios || kept || can_boot_from_device(o));
 	if (!f->on)
 		return 0;
 	if (o->initrd || o->append)

@@ -129,11 +129,12 @@ class Vm:
 
     def __init__(self, guest="gap", append="", mem="256M", smp=1, serial=None,
                  backend=True, extra=(), program=None, kernel=None,
-                 directory=None):
+                 directory=None, bios=None):
         self.own_dir = directory is None
         self.dir = directory or tempfile.mkdtemp(prefix="baton-test-")
         self.guest = guest
         self.kernel = kernel or guest_path(guest)
+        self.bios = bios
         self.append = append
         self.mem = mem
         self.smp = smp
@@ -159,7 +160,8 @@ class Vm:
     def args(self, generation, extra=()):
         """The command line without the program's name."""
         args = ["-name", "test", "-m", self.mem, "-smp", str(self.smp),
-                "-cpu", "host", "-kernel", self.kernel,
+                "-cpu", "host",
+                "-bios" if self.bios else "-kernel", self.bios or self.kernel,
                 "-display", "none", "-nodefaults",
                 "-serial", self.serial(generation), "-monitor", "none",
                 "-qmp", "unix:%s,server=on,wait=off" %

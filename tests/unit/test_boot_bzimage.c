@@ -181,7 +181,7 @@ static void paths_that_cannot_be_read_are_named(void **state)
 
 	(void)state;
 	fixture_refused(&(struct boot_config){ 0 }, RAM,
-			"-kernel is required: this machine has no firmware");
+			"-kernel is required, or -bios and a disk to boot from");
 	fixture_refused(&(struct boot_config){ .kernel = "/nonexistent/vmlinuz" }, RAM,
 			"'/nonexistent/vmlinuz'");
 	fixture_refused(&(struct boot_config){ .kernel = "/" }, RAM, "a directory");
