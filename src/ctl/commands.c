@@ -7,8 +7,9 @@
 #include "ctl/commands.h"
 
 static const struct command *const tables[] = {
-	monitor_commands, machine_commands, migration_commands, cpr_commands, fd_commands,
-	object_commands,  device_commands,  trace_commands,     net_commands, block_commands,
+	monitor_commands, machine_commands, migration_commands, cpr_commands,
+	fd_commands,      object_commands,  device_commands,    trace_commands,
+	net_commands,     block_commands,   pci_commands,
 };
 
 const struct command *command_find(const char *name)

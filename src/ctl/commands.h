@@ -39,6 +39,7 @@ extern const struct command object_commands[];
 extern const struct command net_commands[];
 extern const struct command block_commands[];
 extern const struct command device_commands[];
+extern const struct command pci_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

@@ -37,6 +37,9 @@ void hmp_netdev_add(struct hmp_call *c, char *rest);
 void hmp_set_link(struct hmp_call *c, char *rest);
 void hmp_info_network(struct hmp_call *c, char *rest);
 
+/* What is on the PCI buses: cmd_pci.c. */
+void hmp_info_pci(struct hmp_call *c, char *rest);
+
 /* Prints a line of help on `info @what`, or on all with NULL; false if there is none. */
 bool hmp_info_help(struct hmp_call *c, const char *what);
 

@@ -292,6 +292,7 @@ static const struct {
 	{ "migrate_parameters", "", info_parameters, "show migration parameters" },
 	{ "name", "", info_name, "show the machine's name" },
 	{ "network", "", hmp_info_network, "show network back ends" },
+	{ "pci", "", hmp_info_pci, "show the devices on the PCI buses" },
 	{ "qom-tree", "[PATH]", info_qom_tree, "show the tree of objects" },
 	{ "qtree", "", info_qtree, "show the devices that were asked for" },
 	{ "status", "", info_status, "show the run state" },

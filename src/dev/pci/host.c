@@ -55,11 +55,6 @@ void pci_host_update_intx(struct pci_host *host, const struct pci_function *f)
 	irq_set(&host->h.intx[gsi - LAYOUT_GSI_PCI], level);
 }
 
-unsigned int pci_bus_number(const struct pci_bus *bus)
-{
-	return bus->bridge ? pci_get8(bus->bridge, PCI_SECONDARY_BUS) : 0;
-}
-
 struct pci_function *pci_host_find(const struct pci_host *host, unsigned int bus, uint8_t devfn)
 {
 	const struct list *pos;

@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "dev/pci/pci.h"
+#include "dev/pci/regs.h"
 #include "machine/device.h"
 #include "machine/iobus.h"
 #include "machine/irq.h"
@@ -78,7 +79,10 @@ int pci_bus_choose(const struct pci_host *host, const struct device_config *conf
 		   const struct pci_ident *ident, struct pci_bus **bus, uint8_t *devfn,
 		   struct err *e);
 /* The number by which the guest reaches the bus; 0 for one behind a bridge: it does not. */
-unsigned int pci_bus_number(const struct pci_bus *bus);
+static inline unsigned int pci_bus_number(const struct pci_bus *bus)
+{
+	return bus->bridge ? pci_get8(bus->bridge, PCI_SECONDARY_BUS) : 0;
+}
 
 /* The function that answers there, or NULL. */
 struct pci_function *pci_host_find(const struct pci_host *host, unsigned int bus, uint8_t devfn);

@@ -46,21 +46,6 @@ static void set_le(uint8_t *p, uint64_t v, unsigned int bytes)
 		p[i] = (uint8_t)(v >> (8 * i));
 }
 
-uint8_t pci_get8(const struct pci_function *f, unsigned int offset)
-{
-	return f->s->config[offset];
-}
-
-uint16_t pci_get16(const struct pci_function *f, unsigned int offset)
-{
-	return (uint16_t)get_le(f->s->config + offset, 2);
-}
-
-uint32_t pci_get32(const struct pci_function *f, unsigned int offset)
-{
-	return (uint32_t)get_le(f->s->config + offset, 4);
-}
-
 void pci_set_dynamic16(struct pci_function *f, unsigned int offset, uint16_t value, uint16_t bits)
 {
 	uint16_t old = pci_get16(f, offset);

@@ -170,9 +170,22 @@ uint32_t pci_config_read(struct pci_function *f, unsigned int offset, unsigned i
 void pci_config_write(struct pci_function *f, unsigned int offset, unsigned int size,
 		      uint32_t value);
 
-uint8_t pci_get8(const struct pci_function *f, unsigned int offset);
-uint16_t pci_get16(const struct pci_function *f, unsigned int offset);
-uint32_t pci_get32(const struct pci_function *f, unsigned int offset);
+/* What config space holds there. */
+static inline uint8_t pci_get8(const struct pci_function *f, unsigned int offset)
+{
+	return f->s->config[offset];
+}
+
+static inline uint16_t pci_get16(const struct pci_function *f, unsigned int offset)
+{
+	return (uint16_t)(pci_get8(f, offset) | pci_get8(f, offset + 1) << 8);
+}
+
+static inline uint32_t pci_get32(const struct pci_function *f, unsigned int offset)
+{
+	return pci_get16(f, offset) | (uint32_t)pci_get16(f, offset + 2) << 16;
+}
+
 /* What the device itself changes in the state; the bits are in @dynamic or @w1c. */
 void pci_set_dynamic16(struct pci_function *f, unsigned int offset, uint16_t value, uint16_t bits);
 /* While the device is created: reset values, and what the guest may write. */
