@@ -12,6 +12,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 CFLAGS_release := -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_asan := -O1 -g -fPIE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fPIE -fsanitize=thread
+# By clang, whose warnings are other ones.
+CFLAGS_fuzz := -w -O1 -g -fPIE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now
 LDFLAGS_asan := -pie -fsanitize=address,undefined
 LDFLAGS_tsan := -pie -fsanitize=thread
@@ -29,7 +31,7 @@ PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
 .PHONY: all help setup program demo test check fmt format layers laws docs model unit asan guests vmtest \
-	vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
+	fuzz fuzz-programs fuzz-smoke vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -40,7 +42,7 @@ help:
 
 ## make            build build/baton
 ## make demo       boot a Debian kernel and update the VMM under it (README)
-## make test       everything CI runs: check, vmtest, compat, lab
+## make test       everything CI runs: check, fuzz-smoke, vmtest, compat, lab
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make alone      tests of state that link without the machine
 ## make vmtest     tests that need /dev/kvm
@@ -54,6 +56,8 @@ help:
 ## make kernel-facts  what of the kernel Baton relies on, proven by small programs (docs/kernel-behaviour)
 ## make golden     add the states this version writes to tests/golden
 ## make tsan       the unit tests with ThreadSanitizer
+## make fuzz       each target of tests/fuzz with libFuzzer, for FUZZ_SECONDS=600
+## make fuzz-smoke   the same for 20 seconds; part of make test
 ## make fmt        format the sources
 ## make install    install to $(DESTDIR)$(PREFIX)
 ## make clean      remove what was built (not what the lab downloaded)
@@ -212,7 +216,29 @@ model: build/.setup
 	@tools/check-model
 	@model/run build/model
 
-test: check model vmtest compat lab
+# One program for each tests/fuzz/fuzz_NAME.c, with all of Baton built by clang.
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 600
+
+build/.setup-fuzz: tools/setup | build/.setup
+	tools/setup fuzz
+	@touch $@
+
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libbaton.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) -pie -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+
+fuzz-programs: $(FUZZ:%=$(B)/fuzz/%)
+
+fuzz: build/.setup-fuzz
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang AR=ar fuzz-programs
+	@tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ:%=build/fuzz/fuzz/%)
+
+fuzz-smoke:
+	@$(MAKE) --no-print-directory FUZZ_SECONDS=20 fuzz
+
+test: check fuzz-smoke model vmtest compat lab
 	@echo "test: all passed"
 
 PREFIX ?= /usr/local
@@ -222,4 +248,4 @@ install: build/baton
 	install -D -m 644 docs/man/baton-qmp.7 $(DESTDIR)$(PREFIX)/share/man/man7/baton-qmp.7
 
 clean:
-	rm -rf build/release build/asan build/tsan build/guest build/bench build/facts build/model build/compat build/baton
+	rm -rf build/release build/asan build/tsan build/fuzz build/fuzz-corpus build/guest build/bench build/facts build/model build/compat build/baton
