@@ -126,13 +126,25 @@ static json_t *inserted_to_json(const struct drive *d)
 			 "write_threshold", 0);
 }
 
+/* The claim is by the device's own name, or its place if it has none. */
+static const struct device *user_of(const struct drive *d, const struct vm *vm)
+{
+	for (const struct list *pos = vm->devices.next; pos != &vm->devices; pos = pos->next) {
+		const struct device *dev = CONTAINER_OF(pos, struct device, link);
+
+		if (d->backend.user == dev->id || d->backend.user == dev->path)
+			return dev;
+	}
+	return NULL;
+}
+
 static json_t *drive_to_json(const struct drive *d, const struct vm *vm)
 {
 	/* A node has no back end of its own that would have a name. */
 	json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:o}", "device",
 			      d->option.is_blockdev ? "" : d->option.id, "type", "unknown",
 			      "removable", false, "locked", false, "inserted", inserted_to_json(d));
-	const struct device *user = d->backend.user ? device_find(vm, d->backend.user) : NULL;
+	const struct device *user = user_of(d, vm);
 	char path[DEVICE_OBJECT_MAX];
 
 	if (user) {

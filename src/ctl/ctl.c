@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "ctl/drives.h"
 #include "ctl/events.h"
 #include "ctl/hmp.h"
 #include "ctl/monitor.h"
@@ -87,6 +88,21 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 	}
 }
 
+static void on_disk_error(void *opaque, const struct vm_disk_error *error)
+{
+	struct ctl *ctl = opaque;
+	const struct drive *d =
+		ctl->config.drives ? drives_find(ctl->config.drives, error->drive) : NULL;
+	const struct drive_option *o = d ? &d->option : NULL;
+
+	send_event(ctl, EVENT_BLOCK_IO_ERROR,
+		   json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "device",
+			     o && o->is_blockdev ? "" : error->drive, "node-name",
+			     o && o->node_name[0] ? o->node_name : error->drive, "operation",
+			     error->write ? "write" : "read", "action", error->action, "nospace",
+			     error->no_space, "reason", error->reason));
+}
+
 static void on_migration_status(void *opaque, enum migration_status status)
 {
 	struct ctl *ctl = opaque;
@@ -132,6 +148,7 @@ int ctl_create(struct ctl **out, const struct ctl_config *config, struct err *e)
 	fd_sets_init(&ctl->fd_sets);
 	list_init(&ctl->objects);
 	ctl->vm_observer.event = on_vm_event;
+	ctl->vm_observer.disk_error = on_disk_error;
 	ctl->vm_observer.opaque = ctl;
 	ctl->migration_observer.status = on_migration_status;
 	ctl->migration_observer.pass = on_migration_pass;

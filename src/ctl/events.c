@@ -44,6 +44,18 @@ static const struct schema_member stream_gone_data[] = {
 	{ .name = NULL },
 };
 
+static const char *const operations[] = { "read", "write", NULL };
+static const char *const actions[] = { "ignore", "report", "stop", NULL };
+static const struct schema_member disk_error_data[] = {
+	SCHEMA_MEMBER("device", SCHEMA_STR),
+	SCHEMA_MEMBER("node-name", SCHEMA_STR),
+	{ "operation", SCHEMA_ENUM, .values = operations },
+	{ "action", SCHEMA_ENUM, .values = actions },
+	SCHEMA_MEMBER("nospace", SCHEMA_BOOL),
+	SCHEMA_MEMBER("reason", SCHEMA_STR),
+	{ .name = NULL },
+};
+
 const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_STOP] = { "STOP" },
 	[EVENT_RESUME] = { "RESUME" },
@@ -57,4 +69,5 @@ const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_NETDEV_STREAM_DISCONNECTED] = { "NETDEV_STREAM_DISCONNECTED", stream_gone_data },
 	[EVENT_DEVICE_DELETED] = { "DEVICE_DELETED", device_data },
 	[EVENT_DEVICE_UNPLUG_GUEST_ERROR] = { "DEVICE_UNPLUG_GUEST_ERROR", device_data },
+	[EVENT_BLOCK_IO_ERROR] = { "BLOCK_IO_ERROR", disk_error_data },
 };

@@ -5,12 +5,14 @@
 #include "dev/pc/pc.h"
 #include "dev/pci/root_port.h"
 #include "dev/types.h"
+#include "dev/virtio/blk.h"
 #include "dev/virtio/rng.h"
 
 /* One line per type, in the order of -device help. */
 const struct device_type *const device_types[] = {
 	&root_port_type,
 	&rng_type,
+	&blk_type,
 	NULL,
 };
 

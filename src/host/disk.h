@@ -72,7 +72,7 @@ struct disk_config {
 	bool auto_read_only;  /* read-only if it cannot be written                */
 	bool direct;          /* O_DIRECT                                        */
 	bool no_flush;        /* the guest's flushes do nothing (cache=unsafe)    */
-	bool writethrough;    /* each write is flushed, the guest sees no cache   */
+	bool writethrough;    /* what devices on it begin with: each write is flushed */
 	bool unmap;           /* discard=unmap                                   */
 	bool share;           /* force-share: others may write; read-only         */
 	bool format_is_known; /* format=raw was said: nothing else is looked for  */
@@ -153,6 +153,7 @@ struct disk_request {
 	struct iovec *iov; /* changed on the way; reads and writes: of @bytes together */
 	unsigned int nr_iov;
 	bool unmap; /* DISK_ZERO: blocks need not stay allocated */
+	bool sync;  /* done() means that it is on stable storage */
 	/* 0 or -errno. Machine lock; never before disk_submit() returns. */
 	void (*done)(struct disk_request *r, int result);
 	/* private */

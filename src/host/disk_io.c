@@ -111,7 +111,7 @@ static void start_transfer(struct disk_request *r)
 	uint64_t n = MIN(r->bytes - r->finished, (uint64_t)BOUNCE_BYTES);
 
 	r->io.kind = r->op == DISK_READ ? URING_READV : URING_WRITEV;
-	r->io.flags = r->op == DISK_WRITE && d->config.writethrough ? RWF_DSYNC : 0;
+	r->io.flags = r->op == DISK_WRITE && r->sync && !d->config.no_flush ? RWF_DSYNC : 0;
 	r->io.offset = r->offset + r->finished;
 	free(r->buffer);
 	r->buffer = NULL;
@@ -238,7 +238,7 @@ static void on_zero(struct disk_request *r, int64_t result)
 		finish(r, -ENOSPC);
 	else if (r->finished < r->bytes)
 		start_writing_zeros(r);
-	else if (d->config.writethrough)
+	else if (r->sync)
 		start_sync(r);
 	else
 		finish(r, 0);
@@ -253,7 +253,7 @@ static void on_discard(struct disk_request *r, int64_t result)
 	}
 	if (result < 0)
 		finish(r, (int)result);
-	else if (r->disk->config.writethrough)
+	else if (r->sync)
 		start_sync(r);
 	else
 		finish(r, 0);

@@ -26,6 +26,7 @@ enum runstate {
 	RUNSTATE_FINISH_MIGRATE, /* stopped by an update that is under way       */
 	RUNSTATE_POSTMIGRATE,    /* the guest lives in another process or file   */
 	RUNSTATE_SHUTDOWN,       /* the guest powered off, the process stays     */
+	RUNSTATE_IO_ERROR,       /* stopped for an error of a disk's image       */
 	RUNSTATE_INTERNAL_ERROR, /* KVM gave up on a vCPU                        */
 	RUNSTATE_COUNT,
 };

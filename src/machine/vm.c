@@ -320,6 +320,12 @@ void vm_request_shutdown(struct vm *vm, const char *reason)
 	loop_post(vm->loop, &vm->request_work);
 }
 
+void vm_request_io_error(struct vm *vm)
+{
+	vm->io_error_requested = true;
+	loop_post(vm->loop, &vm->request_work);
+}
+
 static void do_shutdown(struct vm *vm)
 {
 	vm->shutdown_requested = false;
@@ -372,6 +378,11 @@ static void serve_requests(void *opaque)
 		if (vm->runstate == RUNSTATE_RUNNING)
 			vm_stop(vm, RUNSTATE_INTERNAL_ERROR);
 	}
+	if (vm->io_error_requested) {
+		vm->io_error_requested = false;
+		if (!vm->foreign && vm->runstate == RUNSTATE_RUNNING)
+			vm_stop(vm, RUNSTATE_IO_ERROR);
+	}
 	if (vm->foreign)
 		vm->reset_requested = false;
 	if (vm->shutdown_requested)
@@ -383,13 +394,26 @@ static void serve_requests(void *opaque)
 void vm_set_busy(struct vm *vm, bool busy)
 {
 	vm->busy = busy;
-	if (!busy && (vm->failed || vm->shutdown_requested || vm->reset_requested))
+	if (!busy &&
+	    (vm->failed || vm->shutdown_requested || vm->reset_requested || vm->io_error_requested))
 		loop_post(vm->loop, &vm->request_work);
 }
 
 void vm_observe(struct vm *vm, struct vm_observer *o)
 {
 	list_add(&vm->observers, &o->link);
+}
+
+void vm_notify_disk_error(struct vm *vm, const struct vm_disk_error *error)
+{
+	struct list *pos, *tmp;
+
+	list_for_each(pos, tmp, &vm->observers) {
+		struct vm_observer *o = CONTAINER_OF(pos, struct vm_observer, link);
+
+		if (o->disk_error)
+			o->disk_error(o->opaque, error);
+	}
 }
 
 void vm_notify(struct vm *vm, enum vm_event event, const char *detail)

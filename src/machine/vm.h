@@ -48,9 +48,19 @@ enum vm_event {
 	VM_EVENT_UNPLUG_ERROR,   /* likewise                                   */
 };
 
+/* A request to a disk has failed on the host. */
+struct vm_disk_error {
+	const char *drive;  /* the back end's name  */
+	const char *action; /* report, ignore, stop */
+	const char *reason; /* strerror()           */
+	bool write;
+	bool no_space;
+};
+
 struct vm_observer {
 	struct list link;
 	void (*event)(void *opaque, enum vm_event event, const char *detail);
+	void (*disk_error)(void *opaque, const struct vm_disk_error *error); /* or NULL */
 	void *opaque;
 };
 
@@ -91,6 +101,7 @@ struct vm {
 	struct loop_work request_work; /* carries requests of vCPU threads to the loop   */
 	bool reset_requested;          /* [m]                                            */
 	bool shutdown_requested;       /* [m]                                            */
+	bool io_error_requested;       /* [m]                                            */
 	bool failed;                   /* [m] a vCPU cannot go on                        */
 	/*
 	 * The guest is another process's: its RAM must not be written, the vCPUs not
@@ -179,6 +190,8 @@ void vm_set_runstate(struct vm *vm, enum runstate to);
  */
 void vm_request_reset(struct vm *vm, const char *reason);
 void vm_request_shutdown(struct vm *vm, const char *reason);
+/* Likewise, to stop the guest for an error of the host, with the run state io-error. */
+void vm_request_io_error(struct vm *vm);
 
 /* While busy, requests are kept and not carried out: the guest's fate is being decided. */
 void vm_set_busy(struct vm *vm, bool busy);
@@ -187,6 +200,7 @@ void vm_set_busy(struct vm *vm, bool busy);
 void vm_observe(struct vm *vm, struct vm_observer *o);
 /* Tells the observers; main loop's thread. */
 void vm_notify(struct vm *vm, enum vm_event event, const char *detail);
+void vm_notify_disk_error(struct vm *vm, const struct vm_disk_error *error);
 
 /* The interrupt line @line (global system interrupt number) of the machine. */
 struct irq vm_irq(struct vm *vm, unsigned int line);

@@ -37,6 +37,7 @@
 #define ABI_KIND_SMP    5
 #define ABI_KIND_ROM    6
 #define ABI_KIND_VIRTIO 7
+#define ABI_KIND_BLK    8
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -166,6 +167,29 @@ struct abi_virtio {
 	uint64_t irqs;
 	uint64_t kicks;
 	uint64_t moves; /* of the registers */
+};
+
+struct abi_blk {
+	uint64_t found;        /* 1: there is a virtio-blk                  */
+	uint64_t capacity;     /* in units of 512 bytes, as last read       */
+	uint64_t features;     /* negotiated                                */
+	uint64_t serial[3];    /* 20 characters                             */
+	uint64_t table_gpa;    /* version of each block, 64 bits; 0: zeros  */
+	uint64_t blocks;       /* of 4 KiB, from the begin of the disk      */
+	uint64_t asked;        /* requests                                  */
+	uint64_t answered;     /* of these                                  */
+	uint64_t writes_asked; /* also the version of the last one          */
+	uint64_t writes;       /* done, zeros included                      */
+	uint64_t reads;        /* done and compared                         */
+	uint64_t flushes;
+	uint64_t bad_status; /* requests that failed                      */
+	uint64_t last_status;
+	uint64_t bad_blocks; /* read, but with other contents             */
+	uint64_t bad_block;
+	uint64_t bad_wanted;
+	uint64_t bad_first;
+	uint64_t irqs;
+	uint64_t broken; /* 1: the device asks to be reset            */
 };
 
 struct abi_smp_slot {

@@ -48,7 +48,8 @@ CRAWL = CONST["ABI_REQUEST_CRAWL"]
 CURVE = CONST["ABI_CURVE_OFFSET"]
 CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
-         for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio")}
+         for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio",
+                       "blk")}
 
 
 class Struct:

@@ -27,8 +27,10 @@ def fd_kinds(pid):
 
 
 def threads(pid):
-    """How many there are but for the one that gathers RAM now and then."""
-    return sum(name != "hugepages" for name in thread_names(pid))
+    """How many there are but for those that come and go: one gathers RAM, the
+    kernel's own carry out I/O."""
+    return sum(name != "hugepages" and not name.startswith("iou-")
+               for name in thread_names(pid))
 
 
 def maps(pid):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 
 import abi
 import load
@@ -44,7 +45,7 @@ def build_guests():
     sources = os.path.join(ROOT, "tests", "guest")
     newest = max(os.stat(os.path.join(sources, f)).st_mtime
                  for f in os.listdir(sources))
-    for name in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio"):
+    for name in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio", "blk"):
         path = guest_path(name)
         if not os.path.exists(path) or os.stat(path).st_mtime < newest:
             subprocess.run([os.path.join(sources, "build"), GUESTS],
@@ -523,6 +524,10 @@ class Footprint:
         # It ends by itself, and takes longer where there is more RAM.
         vm.wait_for("RAM being mapped",
                     lambda: "prefault" not in procstat.thread_names(pid))
+        # One that is being started has its maker's name at first.
+        vm.wait_for("threads with names", lambda: max(
+            Counter(name for name in procstat.thread_names(pid)
+                    if not name.startswith("iou-")).values()) == 1)
         self.fds = procstat.fd_kinds(pid)
         self.threads = procstat.threads(pid)
         self.rss = procstat.rss_beyond_ram(pid)

@@ -274,9 +274,10 @@ static void every_run_state_can_be_reached_and_left(void **state)
 
 static void run_state_names_are_qemus_and_parse_back(void **state)
 {
-	static const char *const names[] = { "prelaunch",   "inmigrate", "running",
-					     "paused",      "suspended", "finish-migrate",
-					     "postmigrate", "shutdown",  "internal-error" };
+	static const char *const names[] = { "prelaunch",     "inmigrate", "running",
+					     "paused",        "suspended", "finish-migrate",
+					     "postmigrate",   "shutdown",  "io-error",
+					     "internal-error" };
 	enum runstate s = RUNSTATE_PAUSED;
 
 	(void)state;

@@ -70,12 +70,13 @@ static const struct {
 } expected[] = {
 	{ "prelaunch", "running finish-migrate inmigrate suspended internal-error" },
 	{ "inmigrate", "internal-error paused running shutdown suspended finish-migrate prelaunch "
-		       "postmigrate" },
-	{ "running", "internal-error paused finish-migrate shutdown suspended" },
+		       "postmigrate io-error" },
+	{ "running", "internal-error paused finish-migrate shutdown suspended io-error" },
 	{ "paused", "running finish-migrate postmigrate prelaunch suspended internal-error" },
 	{ "suspended", "running finish-migrate prelaunch paused shutdown internal-error" },
 	{ "finish-migrate", "running paused postmigrate prelaunch internal-error shutdown "
-			    "suspended" },
+			    "suspended io-error" },
+	{ "io-error", "running finish-migrate paused prelaunch internal-error" },
 	{ "postmigrate", "running finish-migrate prelaunch suspended" },
 	{ "shutdown", "paused finish-migrate prelaunch" },
 	{ "internal-error", "paused finish-migrate prelaunch" },

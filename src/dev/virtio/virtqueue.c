@@ -350,6 +350,29 @@ void virtqueue_unpop(struct virtqueue *q)
 	q->budget++;
 }
 
+void virtqueue_set_aside(struct virtqueue *q)
+{
+	if (q->in_flight)
+		q->in_flight--;
+}
+
+int virtqueue_take_again(struct virtqueue *q, uint16_t head, struct virtq_chain *c, struct err *e)
+{
+	struct iovec *iov = c->iov;
+	int r;
+
+	if (!q->avail || q->broken)
+		return 0;
+	*c = (struct virtq_chain){ .iov = iov, .head = head };
+	r = walk_chain(q, c, e);
+	if (r) {
+		q->broken = true;
+		return r;
+	}
+	q->in_flight++;
+	return 1;
+}
+
 void virtqueue_fill(struct virtqueue *q, uint16_t head, uint32_t bytes)
 {
 	const struct vring_used_elem elem = { .id = head, .len = bytes };

@@ -104,6 +104,13 @@ void virtqueue_begin(struct virtqueue *q);
 bool virtqueue_end(struct virtqueue *q);
 /* Puts back the chain that was taken last, as if it had not been. May be repeated, last one first. */
 void virtqueue_unpop(struct virtqueue *q);
+/*
+ * A chain that was taken is neither given back nor in flight: the device remembers its head, which may
+ * cross an update, and takes it once more later. Then as virtqueue_pop(); nothing of it is
+ * trusted more for having been there before.
+ */
+void virtqueue_set_aside(struct virtqueue *q);
+int virtqueue_take_again(struct virtqueue *q, uint16_t head, struct virtq_chain *c, struct err *e);
 /* There may be one to take. */
 bool virtqueue_has_avail(const struct virtqueue *q);
 /* Gives the chain back; the device has written @bytes of it. */
