@@ -38,6 +38,7 @@
 #define ABI_KIND_ROM    6
 #define ABI_KIND_VIRTIO 7
 #define ABI_KIND_BLK    8
+#define ABI_KIND_PCI    9
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -190,6 +191,18 @@ struct abi_blk {
 	uint64_t bad_first;
 	uint64_t irqs;
 	uint64_t broken; /* 1: the device asks to be reset            */
+};
+
+struct abi_pci {
+	uint64_t functions;  /* that were found, behind ports too */
+	uint64_t ports;      /* root ports */
+	uint64_t rounds;     /* everything was read and compared */
+	uint64_t mismatches; /* words that ports and window show differently */
+	uint64_t changes;    /* words that are not what they were */
+	uint64_t irqs;       /* of the ports */
+	uint64_t came;       /* devices that were switched on */
+	uint64_t released;   /* that were switched off for the operator */
+	uint64_t gone;       /* that are not there any more */
 };
 
 struct abi_smp_slot {
