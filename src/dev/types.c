@@ -6,14 +6,12 @@
 #include "dev/pci/root_port.h"
 #include "dev/types.h"
 #include "dev/virtio/blk.h"
+#include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
 
 /* One line per type, in the order of -device help. */
 const struct device_type *const device_types[] = {
-	&root_port_type,
-	&rng_type,
-	&blk_type,
-	NULL,
+	&root_port_type, &rng_type, &blk_type, &virtio_net_type, NULL,
 };
 
 static bool is_listed(const struct device_class *const *list, const struct device_class *c)

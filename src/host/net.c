@@ -277,6 +277,16 @@ ssize_t net_receive(struct net *n, unsigned int queue, const struct iovec *iov, 
 	return r;
 }
 
+bool net_put_back(struct net *n, unsigned int queue)
+{
+	(void)queue;
+	if (!n->ops->put_back)
+		return false;
+	n->ops->put_back(n);
+	n->stats.rx_frames--;
+	return true;
+}
+
 void net_set_reading(struct net *n, unsigned int queue, bool on)
 {
 	struct net_queue *q = &n->queues[queue];

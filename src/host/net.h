@@ -163,6 +163,11 @@ int net_send(struct net *n, unsigned int queue, const struct iovec *iov, int cnt
  * included, or -EAGAIN. Of a header the last two bytes are the caller's to set.
  */
 ssize_t net_receive(struct net *n, unsigned int queue, const struct iovec *iov, int cnt);
+/*
+ * The frame that net_receive() has just delivered has found no room: it is received again. False
+ * if this back end cannot do that.
+ */
+bool net_put_back(struct net *n, unsigned int queue);
 void net_set_reading(struct net *n, unsigned int queue, bool on);
 
 /* What the guest's driver can do with received frames. */

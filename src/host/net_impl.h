@@ -8,6 +8,8 @@
 struct net_ops {
 	int (*send)(struct net *n, unsigned int queue, const struct iovec *iov, int cnt);
 	ssize_t (*receive)(struct net *n, unsigned int queue, const struct iovec *iov, int cnt);
+	/* The last frame received was not taken. NULL: it is gone. */
+	void (*put_back)(struct net *n);
 	/* The queue's descriptor has room again; true: the front end may send. NULL: always. */
 	bool (*flush)(struct net *n);
 	/* A frame is there without a look at the descriptor. NULL: never. */

@@ -39,6 +39,7 @@ struct stream {
 	struct net *net;
 	uint8_t in[NET_BYTES_MAX], out[NET_BYTES_MAX];
 	uint32_t in_pos, in_len, out_pos, out_len; /* bytes are at [pos, len) */
+	uint32_t last;                             /* bytes of the last frame, with its length */
 	int server_fd;                             /* -1: a client            */
 	struct loop_fd server_watch;
 	bool has_file; /* the server's file is ours to remove              */
@@ -65,7 +66,7 @@ static uint64_t socket_number(int fd)
 
 static void forget_bytes(struct stream *s)
 {
-	s->in_pos = s->in_len = s->out_pos = s->out_len = 0;
+	s->in_pos = s->in_len = s->out_pos = s->out_len = s->last = 0;
 }
 
 static void watch_for_peer(struct stream *s);
@@ -286,9 +287,20 @@ static ssize_t receive_stream(struct net *n, unsigned int queue, const struct io
 		else
 			scatter(iov, cnt, s->in + s->in_pos + PREFIX, len);
 		s->in_pos += PREFIX + len;
-		if (len >= NET_MIN_FRAME)
+		if (len >= NET_MIN_FRAME) {
+			s->last = PREFIX + len;
 			return len;
+		}
 	}
+}
+
+/* Its bytes are still there: they go when the buffer is filled next. */
+static void put_back(struct net *n)
+{
+	struct stream *s = n->own;
+
+	s->in_pos -= s->last;
+	s->last = 0;
 }
 
 /* True if nothing is left to be sent. */
@@ -436,6 +448,7 @@ static void close_stream(struct net *n, bool moved)
 static const struct net_ops stream_ops = {
 	.send = send_stream,
 	.receive = receive_stream,
+	.put_back = put_back,
 	.flush = flush,
 	.has_frame = has_frame,
 	.failed = stream_failed,

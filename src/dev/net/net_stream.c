@@ -68,7 +68,7 @@ int net_stream_create(struct vm *vm, const char *id, struct net *net, struct dev
 	s->h.net = net;
 	snprintf(s->dev.path, sizeof(s->dev.path), "%.*s", DEVICE_PATH_MAX - 1, id);
 	device_add(vm, &s->dev, &net_stream_class);
-	net_set_running(net, vm->runstate == RUNSTATE_RUNNING);
+	net_set_running(net, runstate_is_live(vm->runstate));
 	*out = &s->dev;
 	return 0;
 }

@@ -177,6 +177,24 @@ void virtqueue_set_notification(struct virtqueue *q, bool on)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+uint16_t virtqueue_nr_avail(const struct virtqueue *q)
+{
+	return virtqueue_has_avail(q) ? (uint16_t)(avail_idx(q) - q->s->last_avail) : 0;
+}
+
+uint16_t virtqueue_await_more(struct virtqueue *q)
+{
+	if (!q->used)
+		return 0;
+	q->silent = false;
+	if (q->event_idx)
+		store16(avail_event(q), avail_idx(q));
+	else
+		store16(q->used + RING_FLAGS, 0);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return virtqueue_nr_avail(q);
+}
+
 /*
  * How many chains there are to take. When there is none the driver has been asked to notify,
  * and was looked at once more.

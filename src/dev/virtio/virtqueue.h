@@ -113,6 +113,13 @@ void virtqueue_set_aside(struct virtqueue *q);
 int virtqueue_take_again(struct virtqueue *q, uint16_t head, struct virtq_chain *c, struct err *e);
 /* There may be one to take. */
 bool virtqueue_has_avail(const struct virtqueue *q);
+/* How many there are to take, as the driver says. */
+uint16_t virtqueue_nr_avail(const struct virtqueue *q);
+/*
+ * Asks to be notified of the next chain that is made available, though there may be some that are
+ * not taken, for they are too few. How many there are now: more if the driver was faster.
+ */
+uint16_t virtqueue_await_more(struct virtqueue *q);
 /* Gives the chain back; the device has written @bytes of it. */
 void virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t bytes);
 /*
