@@ -99,13 +99,20 @@ void device_options_fini(struct device_options *o)
 	o->n = 0;
 }
 
+bool device_options_has_help(const char *arg)
+{
+	AUTO_FREE char *driver = strndup(arg, strcspn(arg, ","));
+
+	return !strchr(arg, ',') || (driver && device_type_find(driver));
+}
+
 void device_options_print_help(const char *arg)
 {
 	AUTO_FREE char *driver = strndup(arg, strcspn(arg, ","));
 
-	if (arg[strcspn(arg, ",")] && driver) {
-		if (!device_type_print_help(driver))
-			printf("'%s' is not a valid device model name\n", driver);
+	if (strchr(arg, ',')) {
+		if (driver)
+			device_type_print_help(driver);
 		return;
 	}
 	device_type_print_help(NULL);

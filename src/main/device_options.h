@@ -33,7 +33,8 @@ int device_options_create(const struct device_options *o, struct vm *vm,
 			  const struct cpr_state *cpr, struct err *e);
 void device_options_fini(struct device_options *o);
 
-/* The answer to @arg, `DRIVER,help` or `help`, on standard output. */
+/* Whether there is an answer to @arg, `DRIVER,help` or `help`; it, on standard output. */
+bool device_options_has_help(const char *arg);
 void device_options_print_help(const char *arg);
 
 #endif

@@ -650,6 +650,9 @@ static bool take_question(struct options *o, const char *name, const char *arg)
 	for (size_t i = 0; i < ARRAY_SIZE(helps); i++) {
 		if (strcmp(helps[i].name, name))
 			continue;
+		/* What there is no help on is refused as it would be with any other property. */
+		if (helps[i].print == device_options_print_help && !device_options_has_help(arg))
+			return false;
 		o->help = true;
 		o->help_on = helps[i].print;
 		o->help_arg = arg;

@@ -2,6 +2,7 @@
 """Devices that came or went while the machine was there go along with an update."""
 
 import os
+import time
 
 import pytest
 
@@ -155,6 +156,30 @@ def test_a_difference_is_named_before_the_guest_stops(vm, options, why):
     vm.transfer()
 
 
+@pytest.mark.parametrize("options, why", DIFFERENT[:1] + DIFFERENT[2:3])
+@pytest.mark.parametrize("mode", ["exec", "graft"])
+def test_an_image_with_a_difference_does_not_get_the_guest(vm, mode, options,
+                                                           why):
+    no_graft_with_a_sanitizer(mode)
+    vm.start()
+    before = devices(vm)
+    vm.extra = options
+    if mode == "exec":
+        vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command())
+        vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+        vm.wait_exec()
+    else:
+        vm.set_parameters(mode="cpr-graft",
+                          cpr_exec_command=vm.graft_command())
+        vm.qmp.cmd("migrate")
+    answer = vm.wait_migrate()
+    assert answer["status"] == "failed"
+    assert why in answer["error-desc"]
+    vm.running()
+    assert devices(vm) == before
+    vm.check_no_errors()
+
+
 def test_options_may_be_left_out(vm):
     vm.start()
     before = devices(vm)
@@ -218,6 +243,43 @@ def test_a_device_that_came_along_is_not_added_twice(vm):
     finish(vm, generation, new)
     assert devices(vm) == before
     vm.check_no_errors()
+
+
+def add_disk(process, path, name, bus):
+    with open(path, "wb") as f:
+        f.truncate(1 << 20)
+    process.qmp.cmd("blockdev-add", {
+        "driver": "raw", "node-name": "node-" + name,
+        "file": {"driver": "file", "filename": path}})
+    process.qmp.cmd("device_add", driver="virtio-blk-pci", id=name, bus=bus,
+                    drive="node-" + name)
+
+
+def test_a_port_and_disks_come_before_and_during_a_deferred_update():
+    """Document example 2, with something in the slots."""
+    with Vm(extra=PORT) as vm:
+        vm.start()
+        add_disk(vm.proc, vm.path("a.img"), "a", "rp1")
+        generation, new = defer(vm)
+        new.qmp.cmd("device_add", driver="pcie-root-port", id="rp2")
+        add_disk(new, vm.path("b.img"), "b", "rp2")
+        finish(vm, generation, new)
+        there = devices(vm)
+        assert {p.split("/")[-1] for p in there} == {"rp1", "rp2", "a", "b"}
+        for mode in ("transfer", "exec"):
+            vm.update(mode)
+            assert devices(vm) == there
+        unplug(vm, "a")
+        add_disk(vm.proc, vm.path("c.img"), "c", "rp1")
+        vm.transfer()
+        assert {p.split("/")[-1] for p in devices(vm)} == \
+            {"rp1", "rp2", "b", "c"}
+        unplug(vm, "b")
+        unplug(vm, "c")
+        vm.transfer()
+        assert {p.split("/")[-1] for p in devices(vm)} == {"rp1", "rp2"}
+        vm.running()
+        vm.check_no_errors()
 
 
 def test_nothing_comes_or_goes_while_an_update_is_at_work(vm):
@@ -316,3 +378,43 @@ def test_plugging_again_and_again_leaks_nothing(vm):
     assert SANITIZED or procstat.rss_beyond_ram(vm.pid) <= rss + (1 << 20)
     vm.running()
     vm.check_no_errors()
+
+
+def let_go_while_an_update_waits(vm):
+    """The guest was asked, and does it when the new side waits already."""
+    vm.start()
+    plug(vm, driver="virtio-rng-pci", id="rng0", bus="rp1")
+    time.sleep(0.5)  # the guest switches it on
+    generation, new = vm.spawn_incoming(main="defer")
+    vm.set_parameters(mode="cpr-transfer")
+    vm.qmp.cmd("device_del", id="rng0")
+    vm.migrate_to(generation)
+    new.connect(vm.qmp_path(generation))
+    time.sleep(1)
+    assert "DEVICE_DELETED" not in vm.qmp.event_names()
+    assert "/machine/peripheral/rng0" in devices(vm)
+    return generation, new
+
+
+def test_a_device_that_goes_meanwhile_is_gone_in_the_new_process():
+    with Vm("pci", extra=PORT) as vm:
+        generation, new = let_go_while_an_update_waits(vm)
+        finish(vm, generation, new)
+        vm.wait_for("the end of the device", lambda:
+                    "/machine/peripheral/rng0" not in devices(vm))
+        plug(vm, driver="virtio-rng-pci", id="rng1", bus="rp1")
+        vm.transfer()
+        assert "/machine/peripheral/rng1" in devices(vm)
+        vm.check_no_errors()
+
+
+def test_a_device_that_goes_meanwhile_is_gone_after_a_failed_update():
+    with Vm("pci", extra=PORT) as vm:
+        _, new = let_go_while_an_update_waits(vm)
+        new.kill()
+        assert vm.wait_migrate()["status"] == "failed"
+        vm.qmp.wait_event("DEVICE_DELETED")
+        assert "/machine/peripheral/rng0" not in devices(vm)
+        vm.transfer()
+        vm.running()
+        vm.check_no_errors()

@@ -86,7 +86,7 @@ def test_device_help_lists_drivers_and_what_each_machine_has():
     names = [line.strip() for line in own.splitlines()
              if line.startswith("  ")]
     assert "i8259" in names
-    for name in names + ["no-such-thing,id=n"]:
+    for name in names + ["no-such-thing,id=n", "no-such-thing,help"]:
         refused = run("-device", name)
         assert refused.returncode == 1
         assert "'%s' is not a valid device model name" % \

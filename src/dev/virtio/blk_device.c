@@ -355,7 +355,7 @@ static int choose(struct blk *b, const struct blk_config *c, struct err *e)
 	if (strlen(serial) >= sizeof(b->h.serial))
 		return err_set(e, EINVAL, "a serial number has %zu characters at most",
 			       sizeof(b->h.serial) - 1);
-	snprintf(b->h.serial, sizeof(b->h.serial), "%s", serial);
+	snprintf(b->h.serial, sizeof(b->h.serial), "%.20s", serial);
 	b->h.rerror = c->rerror ? (enum disk_on_error)c->rerror : d->rerror;
 	b->h.werror = c->werror ? (enum disk_on_error)c->werror : d->werror;
 	if (b->h.rerror == DISK_ERROR_ENOSPC)
