@@ -491,6 +491,7 @@ static void who_watches_hears_of_a_device_that_goes(void **state)
 	device_remove(make(&vm, "gadget", &e));
 	assert_string_equal(noted_path, "/machine/peripheral-anon/device[0]");
 	assert_true(list_empty(&vm.devices));
+	json_decref(vm.removed);
 }
 
 static uint64_t chance(uint64_t *seed)
