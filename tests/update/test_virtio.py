@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vm import Footprint
+from vm import Failed, Footprint
 
 DEVICE = ("-device", "virtio-rng-pci,id=rng0,addr=5")
 QUEUE = 8
@@ -88,6 +88,72 @@ def test_with_two_vcpus(vms, cpu_load, loops):
     vm = vms("virtio", smp=2, extra=DEVICE).start()
     for i in range((loops + 1) // 2):
         vm.update(MODES[i % 3])
+        answers(vm)
+    check(vm)
+
+
+def fault(step, kind):
+    return ["-debug", "handover=%s:%s" % (step, kind)]
+
+
+def fail_to(vm, mode):
+    """An update whose new side breaks when it has loaded the state; the guest is given back."""
+    broken = fault("load", "fail")
+    if mode == "transfer":
+        generation, new = vm.spawn_incoming(broken)
+        vm.migrate_to(generation)
+        answer = vm.wait_migrate()
+        new.wait()
+    else:
+        command = (vm.exec_command if mode == "exec" else vm.graft_command)(extra=broken)
+        vm.set_parameters(mode="cpr-" + mode, cpr_exec_command=command)
+        if mode == "exec":
+            vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+            vm.wait_exec()
+            return
+        vm.qmp.cmd("migrate")
+        answer = vm.wait_migrate()
+    assert answer["status"] == "failed", answer
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_guest_that_is_given_back_goes_on_with_its_requests(vms, cpu_load, mode):
+    vm = started(vms)
+    for _ in range(5):
+        fail_to(vm, mode)
+        answers(vm)
+    for _ in range(3):
+        vm.update(mode)
+        answers(vm)
+    check(vm)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_guest_that_is_reset_finds_the_device_anew(vms, loops, mode):
+    vm = started(vms)
+    for i in range((loops + 9) // 10):
+        boots = vm.head.boots
+        vm.qmp.cmd("system_reset")
+        vm.wait_for("the next boot", lambda: vm.head.boots > boots and vm.page.ready)
+        answers(vm)
+        vm.update(mode)
+        answers(vm)
+    check(vm)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reset_that_comes_with_an_update_is_no_end(vms, loops, mode):
+    """The device is reset and driven anew just before, in or just after the pause."""
+    vm = started(vms)
+    for i in range((loops + 9) // 10):
+        boots = vm.head.boots
+        vm.qmp.cmd("system_reset")
+        time.sleep(i % 5 * 0.002)
+        try:
+            vm.update(mode)
+        except Failed as e:
+            assert "reset" in str(e), e
+        vm.wait_for("the next boot", lambda: vm.head.boots > boots and vm.page.ready)
         answers(vm)
     check(vm)
 
