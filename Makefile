@@ -22,7 +22,7 @@ LDFLAGS := $(LDFLAGS_$(VARIANT))
 # All but libc is linked in: loading five more libraries takes 0.35 ms, and an update by exec
 # pays that in the pause. All are under licences of the BSD kind. Libc itself, as static PIE,
 # would save 0.15 ms more, and could not look names up by what the host is set up to use.
-LIBS := -Wl,-Bstatic -ljansson -luring -ledit -lbsd -lmd -ltinfo -Wl,-Bdynamic -pthread
+LIBS := -Wl,-Bstatic -lz -ljansson -luring -ledit -lbsd -lmd -ltinfo -Wl,-Bdynamic -pthread
 
 SRC := $(filter-out src/main/main.c,$(wildcard src/*/*.c src/*/*/*.c))
 OBJ := $(SRC:%.c=$(B)/%.o)

@@ -9,7 +9,7 @@
 static const struct command *const tables[] = {
 	monitor_commands, machine_commands, migration_commands, cpr_commands,
 	fd_commands,      object_commands,  device_commands,    trace_commands,
-	net_commands,     block_commands,   pci_commands,
+	net_commands,     block_commands,   pci_commands,       display_commands,
 };
 
 const struct command *command_find(const char *name)

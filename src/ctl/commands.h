@@ -40,6 +40,7 @@ extern const struct command net_commands[];
 extern const struct command block_commands[];
 extern const struct command device_commands[];
 extern const struct command pci_commands[];
+extern const struct command display_commands[];
 
 /* NULL if there is none. */
 const struct command *command_find(const char *name);

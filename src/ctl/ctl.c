@@ -79,6 +79,9 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 	case VM_EVENT_POWERDOWN:
 		send_event(ctl, EVENT_POWERDOWN, NULL);
 		break;
+	case VM_EVENT_WATCHDOG:
+		send_event(ctl, EVENT_WATCHDOG, json_pack("{s:s}", "action", detail));
+		break;
 	case VM_EVENT_DEVICE_DELETED:
 		send_event(ctl, EVENT_DEVICE_DELETED, device_to_event(detail));
 		break;

@@ -56,6 +56,13 @@ static const struct schema_member disk_error_data[] = {
 	{ .name = NULL },
 };
 
+static const char *const watchdog_actions[] = { "reset", "shutdown", "poweroff", "pause",
+						"debug", "none",     NULL };
+static const struct schema_member watchdog_data[] = {
+	{ "action", SCHEMA_ENUM, .values = watchdog_actions },
+	{ .name = NULL },
+};
+
 const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_STOP] = { "STOP" },
 	[EVENT_RESUME] = { "RESUME" },
@@ -68,6 +75,7 @@ const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_NETDEV_STREAM_CONNECTED] = { "NETDEV_STREAM_CONNECTED", stream_connected_data },
 	[EVENT_NETDEV_STREAM_DISCONNECTED] = { "NETDEV_STREAM_DISCONNECTED", stream_gone_data },
 	[EVENT_DEVICE_DELETED] = { "DEVICE_DELETED", device_data },
+	[EVENT_WATCHDOG] = { "WATCHDOG", watchdog_data },
 	[EVENT_DEVICE_UNPLUG_GUEST_ERROR] = { "DEVICE_UNPLUG_GUEST_ERROR", device_data },
 	[EVENT_BLOCK_IO_ERROR] = { "BLOCK_IO_ERROR", disk_error_data },
 };

@@ -12,6 +12,7 @@
 #include "ctl/commands.h"
 #include "ctl/hmp.h"
 #include "ctl/hmp_call.h"
+#include "ctl/hmp_display.h"
 #include "ctl/json.h"
 #include "ctl/monitor.h"
 #include "ctl/params_json.h"
@@ -417,6 +418,10 @@ static const struct hmp_command commands[] = {
 	  "open a disk image for device_add" },
 	{ "drive_del", NULL, NULL, hmp_drive_del, "ID", "close a disk image no device uses" },
 	{ "block_resize", NULL, NULL, hmp_block_resize, "ID SIZE", "make a disk another size" },
+	{ "screendump", NULL, NULL, hmp_screendump, "FILE [-f ppm|png] [DEVICE]",
+	  "write a picture of what a display shows to FILE" },
+	{ "watchdog_action", NULL, NULL, hmp_watchdog_action, "ACTION",
+	  "what happens when a watchdog runs out" },
 	{ "trace-event", NULL, NULL, cmd_trace_event, "NAME on|off",
 	  "enable or disable trace events" },
 	{ "qom-list", NULL, NULL, cmd_qom_list, "[PATH]", "list the properties of an object" },

@@ -3,6 +3,8 @@
 #include <stddef.h>
 
 #include "dev/pc/pc.h"
+#include "dev/pci/bochs_display.h"
+#include "dev/pci/i6300esb.h"
 #include "dev/pci/root_port.h"
 #include "dev/types.h"
 #include "dev/virtio/blk.h"
@@ -11,7 +13,8 @@
 
 /* One line per type, in the order of -device help. */
 const struct device_type *const device_types[] = {
-	&root_port_type, &rng_type, &blk_type, &virtio_net_type, NULL,
+	&bochs_display_type, &i6300esb_type, &root_port_type, &rng_type, &blk_type,
+	&virtio_net_type,    NULL,
 };
 
 static bool is_listed(const struct device_class *const *list, const struct device_class *c)

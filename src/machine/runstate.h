@@ -28,6 +28,7 @@ enum runstate {
 	RUNSTATE_SHUTDOWN,       /* the guest powered off, the process stays     */
 	RUNSTATE_IO_ERROR,       /* stopped for an error of a disk's image       */
 	RUNSTATE_INTERNAL_ERROR, /* KVM gave up on a vCPU                        */
+	RUNSTATE_WATCHDOG,       /* stopped: a watchdog of the guest has run out */
 	RUNSTATE_COUNT,
 };
 

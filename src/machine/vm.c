@@ -120,6 +120,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	list_init(&vm->devices);
 	list_init(&vm->backends);
 	list_init(&vm->boot_order);
+	list_init(&vm->displays);
 	list_init(&vm->observers);
 	doorbells_init(vm);
 	iobus_init(&vm->pio);
@@ -366,6 +367,34 @@ static void do_reset(struct vm *vm)
 		vcpu_resume_all(vm);
 }
 
+static void act_on_watchdog(struct vm *vm)
+{
+	vm->watchdog_expired = false;
+	vm_notify(vm, VM_EVENT_WATCHDOG, watchdog_action_name(vm->watchdog_action));
+	switch (vm->watchdog_action) {
+	case WATCHDOG_RESET:
+		vm_request_reset(vm, "guest-reset");
+		break;
+	case WATCHDOG_SHUTDOWN:
+		if (vm->power_button)
+			vm->power_button(vm->power_button_opaque);
+		vm_notify(vm, VM_EVENT_POWERDOWN, NULL);
+		break;
+	case WATCHDOG_POWEROFF:
+		vm_request_shutdown(vm, "guest-shutdown");
+		break;
+	case WATCHDOG_PAUSE:
+		if (vm->runstate == RUNSTATE_RUNNING)
+			vm_stop(vm, RUNSTATE_WATCHDOG);
+		break;
+	case WATCHDOG_DEBUG:
+		log_warn("watchdog: timer fired");
+		break;
+	default:
+		break;
+	}
+}
+
 /* What vCPU threads and devices asked for, on the main loop's thread. */
 static void serve_requests(void *opaque)
 {
@@ -384,7 +413,9 @@ static void serve_requests(void *opaque)
 			vm_stop(vm, RUNSTATE_IO_ERROR);
 	}
 	if (vm->foreign)
-		vm->reset_requested = false;
+		vm->reset_requested = vm->watchdog_expired = false;
+	if (vm->watchdog_expired)
+		act_on_watchdog(vm);
 	if (vm->shutdown_requested)
 		do_shutdown(vm);
 	else if (vm->reset_requested)
@@ -394,8 +425,8 @@ static void serve_requests(void *opaque)
 void vm_set_busy(struct vm *vm, bool busy)
 {
 	vm->busy = busy;
-	if (!busy &&
-	    (vm->failed || vm->shutdown_requested || vm->reset_requested || vm->io_error_requested))
+	if (!busy && (vm->failed || vm->shutdown_requested || vm->reset_requested ||
+		      vm->io_error_requested || vm->watchdog_expired))
 		loop_post(vm->loop, &vm->request_work);
 }
 

@@ -26,6 +26,7 @@
 #include "machine/irq.h"
 #include "machine/memmap.h"
 #include "machine/runstate.h"
+#include "machine/watchdog.h"
 #include "state/snapshot.h"
 
 struct vcpu;
@@ -44,6 +45,7 @@ enum vm_event {
 	VM_EVENT_RESET,    /* @detail: the reason, e.g. guest-reset           */
 	VM_EVENT_SHUTDOWN, /* @detail: the reason, e.g. guest-shutdown        */
 	VM_EVENT_POWERDOWN,
+	VM_EVENT_WATCHDOG,       /* @detail: the action, e.g. reset                    */
 	VM_EVENT_DEVICE_DELETED, /* @detail: device_object_path()              */
 	VM_EVENT_UNPLUG_ERROR,   /* likewise                                   */
 };
@@ -95,6 +97,14 @@ struct vm {
 	struct list observers;  /* [l]                                                 */
 	/* [m] struct boot_entry, by index. */
 	struct list boot_order;
+	/* [m] struct display. */
+	struct list displays;
+	/* [m] What a watchdog that runs out leads to, and that one has. */
+	enum watchdog_action watchdog_action;
+	bool watchdog_expired;
+	/* Presses the power button, as the operator's command does. NULL: there is none. */
+	void (*power_button)(void *opaque); /* [c] */
+	void *power_button_opaque;
 	/* Loads the kernel and sets vCPU 0 up; at cold start and at each reset. NULL: nothing. */
 	int (*boot)(void *opaque, struct vm *vm, struct err *e); /* [c]                 */
 	void *boot_opaque;

@@ -216,6 +216,15 @@ static int adopt_vm(struct program *p, struct vm_adopted *out, struct snapshot *
 	return r < 0 ? r : 0;
 }
 
+/* Not while an update holds the state of the button's device. */
+static void press_power_button(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	if (!vm->busy && !vm->foreign)
+		pc_power_button(vm);
+}
+
 static int create_machine(struct program *p, struct err *e)
 {
 	const struct options *o = &p->opt;
@@ -256,18 +265,12 @@ static int create_machine(struct program *p, struct err *e)
 	}
 	p->vm->boot = boot_machine;
 	p->vm->boot_opaque = p->boot;
+	p->vm->power_button = press_power_button;
+	p->vm->power_button_opaque = p->vm;
+	p->vm->watchdog_action = o->watchdog_action;
 	p->vm->foreign = p->has_cpr || o->incoming;
 	p->vm->only_migratable = o->only_migratable;
 	return create_devices(p, e);
-}
-
-/* Not while an update holds the state of the button's device. */
-static void press_power_button(void *opaque)
-{
-	struct vm *vm = opaque;
-
-	if (!vm->busy && !vm->foreign)
-		pc_power_button(vm);
 }
 
 /* From migration_attach_cpr() on the migration object has it. */

@@ -402,6 +402,22 @@ static int parse_debug(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
+static int parse_watchdog_action(struct options *o, const char *arg, struct err *e)
+{
+	if (watchdog_action_parse(arg, &o->watchdog_action))
+		return 0;
+	return err_set(e, EINVAL,
+		       "'%s' is no action: it is reset, shutdown, poweroff, pause, debug or none",
+		       arg);
+}
+
+static int parse_action(struct options *o, const char *arg, struct err *e)
+{
+	if (strncmp(arg, "watchdog=", 9))
+		return err_set(e, EINVAL, "known is watchdog=ACTION");
+	return parse_watchdog_action(o, arg + 9, e);
+}
+
 static int parse_fw_cfg(struct options *o, const char *arg, struct err *e)
 {
 	if (o->nr_fw_cfg == OPTIONS_MAX_FW_CFG)
@@ -513,6 +529,9 @@ static const struct option options[] = {
 	{ "initrd", "FILE", parse_initrd, "initial RAM disk" },
 	{ "append", "TEXT", parse_append, "kernel command line" },
 	{ "bios", "FILE", parse_bios, "firmware to start the guest in, such as bios-256k.bin" },
+	{ "action", "watchdog=ACTION", parse_action,
+	  "when a watchdog runs out: reset, shutdown, poweroff, pause, debug or none" },
+	{ "watchdog-action", "ACTION", parse_watchdog_action, "the same" },
 	{ "fw_cfg", "name=NAME,string=TEXT|file=FILE", parse_fw_cfg,
 	  "a file for the guest's firmware or system; repeatable" },
 	{ "chardev", "BACKEND,id=ID[,...]", parse_chardev,

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "machine/layout.h"
+#include "machine/watchdog.h"
 #include "main/device_options.h"
 #include "main/drive_options.h"
 #include "main/objects.h"
@@ -38,6 +39,7 @@ struct options {
 	const char *pidfile;
 	const char *kernel, *initrd, *append;
 	const char *bios;
+	enum watchdog_action watchdog_action;   /* -action watchdog= */
 	const char *fw_cfg[OPTIONS_MAX_FW_CFG]; /* see main/firmware.h         */
 	unsigned int nr_fw_cfg;
 	uint64_t ram_size; /* 0: not given                             */

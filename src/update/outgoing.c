@@ -345,7 +345,7 @@ int outgoing_stop(struct migration *m, struct err *e)
 	trace_vmstate_downtime_checkpoint("src-vm-stopped");
 	if (r)
 		return r;
-	if (vm->reset_requested || vm->shutdown_requested || vm->failed)
+	if (vm->reset_requested || vm->shutdown_requested || vm->failed || vm->watchdog_expired)
 		return err_set(e, EAGAIN,
 			       "the guest asked for a reset or to be shut down at that moment");
 	if (m->mode == MODE_CPR_GRAFT)

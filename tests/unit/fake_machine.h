@@ -335,6 +335,7 @@ static inline void fake_init(struct fake *f)
 	list_init(&f->vm.devices);
 	list_init(&f->vm.backends);
 	list_init(&f->vm.boot_order);
+	list_init(&f->vm.displays);
 	f->vm.runstate = RUNSTATE_RUNNING;
 	for (unsigned int i = 0; i < 2; i++) {
 		f->vcpus[i].index = i;

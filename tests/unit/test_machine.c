@@ -274,10 +274,10 @@ static void every_run_state_can_be_reached_and_left(void **state)
 
 static void run_state_names_are_qemus_and_parse_back(void **state)
 {
-	static const char *const names[] = { "prelaunch",     "inmigrate", "running",
-					     "paused",        "suspended", "finish-migrate",
-					     "postmigrate",   "shutdown",  "io-error",
-					     "internal-error" };
+	static const char *const names[] = { "prelaunch",      "inmigrate", "running",
+					     "paused",         "suspended", "finish-migrate",
+					     "postmigrate",    "shutdown",  "io-error",
+					     "internal-error", "watchdog" };
 	enum runstate s = RUNSTATE_PAUSED;
 
 	(void)state;
@@ -290,7 +290,7 @@ static void run_state_names_are_qemus_and_parse_back(void **state)
 		assert_true(runstate_is_live(got) ==
 			    (got == RUNSTATE_RUNNING || got == RUNSTATE_SUSPENDED));
 	}
-	assert_false(runstate_parse("watchdog", &s));
+	assert_false(runstate_parse("guest-panicked", &s));
 	assert_false(runstate_parse("Running", &s));
 	assert_false(runstate_parse("", &s));
 	assert_int_equal(s, RUNSTATE_PAUSED);

@@ -70,16 +70,17 @@ static const struct {
 } expected[] = {
 	{ "prelaunch", "running finish-migrate inmigrate suspended internal-error" },
 	{ "inmigrate", "internal-error paused running shutdown suspended finish-migrate prelaunch "
-		       "postmigrate io-error" },
-	{ "running", "internal-error paused finish-migrate shutdown suspended io-error" },
+		       "postmigrate io-error watchdog" },
+	{ "running", "internal-error paused finish-migrate shutdown suspended io-error watchdog" },
 	{ "paused", "running finish-migrate postmigrate prelaunch suspended internal-error" },
 	{ "suspended", "running finish-migrate prelaunch paused shutdown internal-error" },
 	{ "finish-migrate", "running paused postmigrate prelaunch internal-error shutdown "
-			    "suspended io-error" },
+			    "suspended io-error watchdog" },
 	{ "io-error", "running finish-migrate paused prelaunch internal-error" },
 	{ "postmigrate", "running finish-migrate prelaunch suspended" },
 	{ "shutdown", "paused finish-migrate prelaunch" },
 	{ "internal-error", "paused finish-migrate prelaunch" },
+	{ "watchdog", "running finish-migrate prelaunch paused internal-error" },
 };
 
 static bool has_word(const char *words, const char *word)

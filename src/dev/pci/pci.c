@@ -167,7 +167,7 @@ int pci_function_init(struct pci_function *f, struct vm *vm, struct device *dev,
 	if (bus->changed)
 		bus->changed(bus);
 	/* A bridge's capability is not an endpoint's. */
-	r = ident->bridge ? 0 : add_express(f, e);
+	r = ident->bridge || ident->conventional ? 0 : add_express(f, e);
 	if (r)
 		pci_function_fini(f);
 	return r;

@@ -66,6 +66,7 @@ struct pci_ident {
 	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
 	bool intx;           /* it may assert INTA# */
 	bool multifunction;  /* function 0 of a slot that may have others */
+	bool conventional;   /* no PCI Express capability: its own registers are there */
 	bool bridge;         /* a type 1 header; the device adds an Express capability of its own */
 };
 
