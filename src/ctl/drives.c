@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "ctl/drives.h"
 #include "host/process.h"
@@ -124,26 +125,40 @@ static int find_entry(const struct drives_came *came, const char *name, struct e
 	return 0;
 }
 
+/* None although they were wanted where possible: they are not possible. */
+static void take_locks(struct drive *d, const struct entry *x)
+{
+	d->disk.locks = x->locks;
+	if (!x->locks && d->disk.config.locking == DISK_LOCK_AUTO)
+		d->disk.config.locking = DISK_LOCK_OFF;
+}
+
 /* The image as it is open on the old side. */
 static int take_image(struct drives *ds, struct drive *d, const struct entry *x,
 		      const struct drives_came *came, struct err *e)
 {
 	AUTO_CLOSE int fd = cpr_state_dup_fd(came->state, IMAGE_NAME, x->id, e);
+	struct disk_config c = d->option.disk;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = disk_open(&d->disk, &d->option.disk, fd, ds->uring, e);
+	/* Whose image it was knows the file by itself. */
+	c.any_name = came->came_back;
+	r = disk_open(&d->disk, &c, fd, ds->uring, e);
 	if (r)
 		return r;
 	take_fd(&fd);
-	d->disk.locks = x->locks;
-	if (!x->locks && d->disk.config.locking == DISK_LOCK_AUTO)
-		d->disk.config.locking = DISK_LOCK_OFF;
 	d->disk.bytes = x->bytes;
+	take_locks(d, x);
 	r = disk_check_size(&d->disk, e);
-	if (r)
-		disk_close(&d->disk);
+	if (!r)
+		return 0;
+	if (came->came_back) {
+		log_error("drive '%s': %s", d->option.id, e->msg);
+		return 0;
+	}
+	disk_close(&d->disk);
 	return r;
 }
 
@@ -173,7 +188,8 @@ static int open_above(struct drives *ds, struct drive *d, struct err *e)
 	c.direct = below->disk.config.direct;
 	c.no_flush |= below->disk.config.no_flush;
 	c.unmap = c.unmap && below->disk.config.unmap;
-	c.locking = below->disk.config.locking;
+	c.locking = below->option.disk.locking;
+	c.any_name = true;
 	r = disk_open(&d->disk, &c, fd, ds->uring, e);
 	if (r)
 		return r;
@@ -201,7 +217,7 @@ static int open_drive(struct drives *ds, struct drive *d, const struct drives_ca
 
 		r = open_above(ds, d, e);
 		if (!r && given)
-			d->disk.locks = x.locks;
+			take_locks(d, &x);
 		return r;
 	}
 	return r ? take_image(ds, d, &x, came, e)

@@ -57,6 +57,7 @@ struct drives {
 struct drives_came {
 	json_t *list; /* owned */
 	const struct cpr_state *state;
+	bool came_back; /* a newer image gave up: there is nobody else to have them */
 };
 
 int drives_init(struct drives *ds, struct vm *vm, struct err *e);

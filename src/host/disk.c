@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -125,7 +127,7 @@ static int check_given(struct disk_config *c, int fd, const struct stat *st, str
 			       c->path, flags & O_DIRECT ? "with" : "without",
 			       flags & O_DIRECT ? "on" : "off");
 	/* The name may be gone meanwhile; it must not be another file's. */
-	if (!stat(c->path, &named) && !is_same(&named, st))
+	if (!c->any_name && !stat(c->path, &named) && !is_same(&named, st))
 		return err_set(e, EINVAL, "'%s' is another file than the image in use", c->path);
 	return 0;
 }
@@ -213,6 +215,7 @@ static void probe_blocks(struct disk *d)
 static int look(struct disk *d, bool given, struct err *e)
 {
 	struct disk_config *c = &d->config;
+	struct statfs fs;
 	struct stat st;
 	uint64_t bytes;
 	int r;
@@ -228,6 +231,8 @@ static int look(struct disk *d, bool given, struct err *e)
 	if (!given && fcntl(d->fd, F_SETFL, c->direct ? O_DIRECT : 0) < 0)
 		return err_set_errno(e, "image '%s'", c->path);
 	d->is_device = S_ISBLK(st.st_mode);
+	/* It says that it can be asked not to wait for its server, and waits all the same. */
+	d->blocks = !fstatfs(d->fd, &fs) && fs.f_type == (__fsword_t)FUSE_SUPER_MAGIC;
 	probe_blocks(d);
 	probe_alignment(d);
 	r = get_bytes(d, &bytes, e);

@@ -75,6 +75,7 @@ struct disk_config {
 	bool writethrough;    /* what devices on it begin with: each write is flushed */
 	bool unmap;           /* discard=unmap                                   */
 	bool share;           /* force-share: others may write; read-only         */
+	bool any_name;        /* a given file counts, whatever is at its path by now      */
 	bool format_is_known; /* format=raw was said: nothing else is looked for  */
 	enum disk_locking locking;
 	enum disk_on_error rerror, werror;
@@ -85,6 +86,7 @@ struct disk {
 	struct disk_config config;    /* [c] but as disk_open() says                          */
 	int fd;                       /* [c] owned                                            */
 	bool is_device;               /* [c] a block device                                   */
+	bool blocks;                  /* [c] on a file system whose submitters wait           */
 	uint64_t bytes;               /* [m] as promised; a multiple of DISK_SECTOR            */
 	uint32_t logical_block;       /* [c] of the host's device; 512 for files               */
 	uint32_t physical_block;      /* [c]                                                  */

@@ -301,7 +301,9 @@ void disk_submit(struct disk *d, struct disk_request *r)
 	int error = check(d, r);
 
 	r->disk = d;
-	r->io = (struct uring_op){ .fd = d->fd, .user = &d->user, .done = on_done };
+	r->io = (struct uring_op){
+		.fd = d->fd, .user = &d->user, .blocks = d->blocks, .done = on_done
+	};
 	r->finished = 0;
 	r->error = 0;
 	r->buffer = NULL;

@@ -222,6 +222,8 @@ static void fill(struct io_uring_sqe *sqe, struct uring_op *op)
 					(off_t)op->length);
 		break;
 	}
+	if (op->blocks)
+		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, op);
 }
 

@@ -54,6 +54,7 @@ struct uring_op {
 	const struct iovec *iov; /* of at most IOV_MAX entries; stays until done() */
 	unsigned int nr_iov;
 	uint32_t flags; /* RWF_* of a write, mode of fallocate */
+	bool blocks;    /* the file system would make the submitter wait, whatever it promises */
 	struct uring_user *user;
 	/* @result: what the system call would have returned, or -errno. Machine lock. */
 	void (*done)(struct uring_op *op, int64_t result);

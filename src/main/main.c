@@ -116,6 +116,7 @@ static int create_drives(struct program *p, struct err *e)
 
 	if (!r && p->has_cpr)
 		r = drives_find_carried(&p->cpr, &came, e);
+	came.came_back = p->came_back;
 	if (!r)
 		r = drive_options_create(&p->opt.drives, &p->drives, &came, &p->opt.devices, e);
 	drives_came_fini(&came);
