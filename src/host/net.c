@@ -399,6 +399,7 @@ int net_run_command(char *const *argv, int keep_fd, int timeout_ms, struct err *
 {
 	AUTO_CLOSE int said = memfd_create("said", MFD_CLOEXEC);
 	char line[256];
+	struct err why;
 	pid_t pid;
 	int r;
 
@@ -407,11 +408,9 @@ int net_run_command(char *const *argv, int keep_fd, int timeout_ms, struct err *
 	r = spawn(argv, keep_fd, said, &pid);
 	if (r)
 		return err_set_code(e, r, "cannot run '%s'", argv[0]);
-	r = xfer_wait_child(pid, -1, timeout_ms, argv[0], e);
+	r = xfer_wait_child(pid, -1, timeout_ms, argv[0], &why);
 	if (!r)
 		return 0;
 	read_last_line(said, line, sizeof(line));
-	if (line[0])
-		return err_set(e, e->code, "%.500s: %s", e->msg, line);
-	return r;
+	return err_set(e, why.code, "%s%s%s", why.msg, line[0] ? ": " : "", line);
 }

@@ -39,6 +39,7 @@
 #define ABI_KIND_VIRTIO 7
 #define ABI_KIND_BLK    8
 #define ABI_KIND_PCI    9
+#define ABI_KIND_NET    10
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -48,6 +49,8 @@
 #define ABI_REQUEST_WRITE_ALL  2
 #define ABI_REQUEST_DEBUG_REGS 3
 #define ABI_REQUEST_CRAWL      4
+#define ABI_REQUEST_LINK       5 /* net: reads whether the cable is plugged in */
+#define ABI_REQUEST_ARP        6 /* net: asks for 192.0.2.1                      */
 
 #define ABI_CPUS_MAX 16
 
@@ -203,6 +206,22 @@ struct abi_pci {
 	uint64_t came;       /* devices that were switched on */
 	uint64_t released;   /* that were switched off for the operator */
 	uint64_t gone;       /* that are not there any more */
+};
+
+struct abi_net {
+	uint64_t found;     /* 1: there is a card                        */
+	uint64_t mac;       /* its address, first byte lowest            */
+	uint64_t link;      /* status, as last read                      */
+	uint64_t ack;       /* to the command that switches the filter on */
+	uint64_t rx_frames; /* numbered ones received                    */
+	uint64_t others;    /* and those of no interest                  */
+	uint64_t lost;      /* numbers left out                          */
+	uint64_t doubled;   /* numbers that came again, or late          */
+	uint64_t damaged;   /* frames with wrong bytes or length         */
+	uint64_t flooded;   /* frames of its own                         */
+	uint64_t tx_done;   /* frames that the card has sent             */
+	uint64_t irqs;
+	uint64_t kicks;
 };
 
 struct abi_smp_slot {

@@ -49,7 +49,7 @@ CURVE = CONST["ABI_CURVE_OFFSET"]
 CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
          for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio",
-                       "blk", "pci")}
+                       "blk", "pci", "net")}
 
 
 class Struct:

@@ -439,7 +439,8 @@ static void get_chosen(const struct device *d, struct device_config *config)
 
 static const struct prop options[] = {
 	OPTION(netdev, PROP_STRING, .help = "id of the network back end"),
-	OPTION(mac, PROP_MAC, .help = "Ethernet address; the next free one from 52:54:00:12:34:56"),
+	OPTION(mac, PROP_MAC, .chosen = true,
+	       .help = "Ethernet address; the next free one from 52:54:00:12:34:56"),
 	SWITCH(mq, false, "as many queue pairs as the back end has"),
 	OPTION(rx_queue_size, PROP_UINT, .min = MIN_QUEUE_SIZE, .max = VIRTQUEUE_MAX_SIZE,
 	       .initial = 256, .help = "entries, a power of two"),
