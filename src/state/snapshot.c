@@ -87,6 +87,8 @@ int snapshot_add(struct snapshot *s, const char *idstr, uint32_t instance_id,
 	p = calloc(1, desc->size);
 	if (!p)
 		return err_set(e, ENOMEM, "no memory for the state of '%s'", idstr);
+	/* Its pages are there from now on: a state is put into it while the guest stands still. */
+	explicit_bzero(p, desc->size);
 	it = &s->items[s->nr_items++];
 	*it = (struct snapshot_item){ .instance_id = instance_id, .desc = desc, .state = p };
 	snprintf(it->idstr, sizeof(it->idstr), "%s", idstr);

@@ -18,6 +18,10 @@ HOST = bytes.fromhex("020000000001")
 BROADCAST = b"\xff" * 6
 SMALLEST = 26
 CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33
+SOL_PACKET = 263
+PACKET_IGNORE_OUTGOING = 23
+PACKET_STATISTICS = 6
 
 
 def frame(number, size, to=GUEST):
@@ -43,6 +47,7 @@ class Peer:
         self.wrong = []
         self.quiet = False
         self.done = False
+        self.turns = 0
         self.thread = None
 
     def start(self):
@@ -59,6 +64,7 @@ class Peer:
         try:
             while not self.done:
                 self.turn()
+                self.turns += 1
         except Exception as e:  # whatever ends the thread fails the test
             self.wrong.append(repr(e))
 
@@ -86,15 +92,15 @@ class Peer:
         else:
             self.floods = number + 1
 
-    def check(self):
-        assert not self.wrong, self.wrong[:5]
+    def check(self, vm=None):
+        assert not self.wrong, (self.wrong[:5], vm and vm.body.all())
 
     def wait_more(self, vm, more=200, timeout=30):
         """Frames go on in both directions."""
         goal = self.echoed + more
         end = time.monotonic() + timeout
         while self.echoed < goal:
-            self.check()
+            self.check(vm)
             assert time.monotonic() < end, "only %d frames of %d came back: %s; %s" % (
                 self.echoed, goal, vm.body.all(), vm.proc.log())
             time.sleep(0.002)
@@ -103,8 +109,10 @@ class Peer:
         """Sends nothing more, and waits for what is on the way."""
         self.quiet = True
         end = time.monotonic() + timeout
-        while self.echoed < self.sent:
-            self.check()
+        # The thread may just be sending one.
+        goal = self.turns + 2
+        while self.turns < goal or self.echoed < self.sent:
+            self.check(vm)
             assert time.monotonic() < end, "%d of %d came back: %s" % (
                 self.echoed, self.sent, vm.body.all())
             time.sleep(0.002)
@@ -166,9 +174,23 @@ class TapPeer(Peer):
         super().__init__(**kwargs)
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
                                   socket.htons(3))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        # Nothing may be lost here: room, and no copies of our own frames.
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self.sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self.sock.bind((name, 3))
         self.sock.setblocking(False)
+        self.name = name
+        # The host's kernel drops frames until it has noticed that somebody has the tap open.
+        end = time.monotonic() + 20
+        while not self.is_up():
+            assert time.monotonic() < end, "%s does not come up" % name
+            time.sleep(0.01)
+
+    def is_up(self):
+        """The interface has its carrier, and the kernel has noticed."""
+        text = subprocess.run(["ip", "-o", "link", "show", "dev", self.name],
+                              check=True, capture_output=True, text=True).stdout
+        return "LOWER_UP" in text and ("state UP" in text or "state UNKNOWN" in text)
 
     def turn(self):
         data = self.next_frame()
@@ -179,6 +201,12 @@ class TapPeer(Peer):
             got, address = self.sock.recvfrom(65536)
             if address[2] != socket.PACKET_OUTGOING:
                 self.judge(got)
+
+    def check(self, vm=None):
+        super().check(vm)
+        packets, drops = struct.unpack("II", self.sock.getsockopt(
+            SOL_PACKET, PACKET_STATISTICS, 8))
+        assert not drops, "%d frames of %d were lost in this socket" % (drops, packets)
 
     def stop(self):
         super().stop()

@@ -614,7 +614,7 @@ static void commands_that_are_malformed_are_refused_and_change_nothing(void **st
 		{ 10, { 5, 0, 1, 0, 0, 0, 0, 0, 0, 0 } },    /* offloads were not offered */
 		{ 2, { 255, 255 } },
 	};
-	struct virtio_net_state before;
+	struct vnet_filter before;
 	struct virtio_net *n;
 	struct bench b;
 
@@ -622,11 +622,11 @@ static void commands_that_are_malformed_are_refused_and_change_nothing(void **st
 	begin(&b, "");
 	n = CONTAINER_OF(b.card, struct virtio_net, dev);
 	drive(&b, ALL_OWN);
-	before = n->s;
+	before = n->s.filter;
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		if (command(&b, bad[i].p, bad[i].n) != VIRTIO_NET_ERR)
 			fail_msg("command %u was taken", i);
-		assert_memory_equal(&n->s.filter, &before.filter, sizeof(before.filter));
+		assert_memory_equal(&n->s.filter, &before, sizeof(before));
 	}
 	assert_false(is_broken(&b));
 	/* Without a place for the answer, or a command, there is nothing that can be said. */

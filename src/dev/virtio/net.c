@@ -51,7 +51,33 @@ static const struct vs_field virtio_net_fields[] = {
 	VS_FIELD(struct virtio_net_state, guest_offloads),
 	VS_FIELD(struct virtio_net_state, link_up),
 	VS_BUFFER(struct virtio_net_state, reserved),
+	VS_ARRAY(struct virtio_net_state, rx_seen),
 	VS_END,
+};
+
+static const struct vs_field held_fields[] = {
+	VS_FIELD_RANGE(struct virtio_net_state, held_pair, 0, NET_MAX_QUEUES - 1),
+	VS_FIELD_RANGE(struct virtio_net_state, held_len, 0, VNET_HELD_BYTES),
+	VS_BUFFER_VAR(struct virtio_net_state, held, held_len),
+	VS_END,
+};
+
+static const struct vs_desc held_desc = {
+	.name = "virtio-net/held",
+	.version = 1,
+	.min_version = 1,
+	.size = sizeof(struct virtio_net_state),
+	.fields = held_fields,
+};
+
+static bool is_held(const void *state)
+{
+	return ((const struct virtio_net_state *)state)->held_len;
+}
+
+static const struct vs_subsection virtio_net_subsections[] = {
+	{ &held_desc, is_held },
+	{ NULL, NULL },
 };
 
 static const struct vs_desc virtio_net_desc = {
@@ -60,6 +86,7 @@ static const struct vs_desc virtio_net_desc = {
 	.min_version = 1,
 	.size = sizeof(struct virtio_net_state),
 	.fields = virtio_net_fields,
+	.subsections = virtio_net_subsections,
 };
 
 static struct virtio_net *from_device(struct device *d)
@@ -152,8 +179,8 @@ static void reset_card(struct virtio *v)
 	vnet_filter_reset(&n->s.filter);
 	n->s.guest_offloads = 0;
 	n->s.pairs = 1;
-	n->h.held_len = 0;
-	memset(n->h.rx_seen, 0, sizeof(n->h.rx_seen));
+	n->s.held_len = 0;
+	memset(n->s.rx_seen, 0, sizeof(n->s.rx_seen));
 	memset(n->h.tx_blocked, 0, sizeof(n->h.tx_blocked));
 }
 
@@ -204,20 +231,27 @@ static void net_reset(struct device *d)
 	virtio_reset(&from_device(d)->h.virtio);
 }
 
+/* Nearly always there is no frame in it, and 70 KB need not be copied in a pause. */
+static void copy_state(struct virtio_net_state *to, const struct virtio_net_state *from)
+{
+	memcpy(to, from, offsetof(struct virtio_net_state, held));
+	memcpy(to->held, from->held, from->held_len);
+}
+
 static int net_capture(const struct device *d, void *state, struct err *e)
 {
 	const struct virtio_net *n = CONTAINER_OF(d, struct virtio_net, dev);
 	int r = virtio_check_idle(&n->h.virtio, e);
 
 	if (!r)
-		memcpy(state, &n->s, sizeof(n->s));
+		copy_state(state, &n->s);
 	return r;
 }
 
 static int net_apply(struct device *d, const void *state, struct err *e)
 {
 	(void)e;
-	memcpy(&from_device(d)->s, state, sizeof(struct virtio_net_state));
+	copy_state(&from_device(d)->s, state);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ enum {
 	VNET_MAC_BYTES = 6,
 	VNET_MAX_MACS = 64, /* in the filter; with more everything passes */
 	VNET_HEADER = 12,   /* struct virtio_net_hdr_v1                   */
+	VNET_HELD_BYTES = NET_MAX_FRAME + VNET_HEADER + 4, /* a multiple of 8            */
 };
 
 /* What of received frames the driver wants, and its own address. */
@@ -35,28 +36,28 @@ struct virtio_net_state {
 	uint64_t guest_offloads; /* bits as features: what received frames may need     */
 	bool link_up;            /* as the driver has been told                         */
 	uint8_t reserved[7];
+	uint16_t rx_seen[NET_MAX_QUEUES]; /* the most buffers each queue had at a time */
+	/* A frame of a tap, with its header, that waits for more buffers. */
+	uint32_t held_pair;
+	uint32_t held_len; /* 0: there is none */
+	uint8_t held[VNET_HELD_BYTES];
 };
 
 struct vnet_host {
 	struct virtio virtio;
-	struct backend *backend;          /* [c] claimed                                     */
-	struct net *net;                  /* [c] its object                                 */
-	unsigned int max_pairs;           /* [c]                                            */
-	uint16_t mtu;                     /* [c] 0: not told                                 */
-	uint64_t applied_offloads;        /* [l] as the back end has them; UINT64_MAX: not known */
-	unsigned int applied_pairs;       /* [l] 0: not known                             */
-	bool tx_blocked[NET_MAX_QUEUES];  /* [m] until writable()                      */
-	uint16_t rx_seen[NET_MAX_QUEUES]; /* [l] the most buffers there were at a time */
+	struct backend *backend;         /* [c] claimed                                     */
+	struct net *net;                 /* [c] its object                                 */
+	unsigned int max_pairs;          /* [c]                                            */
+	uint16_t mtu;                    /* [c] 0: not told                                 */
+	uint64_t applied_offloads;       /* [l] as the back end has them; UINT64_MAX: not known */
+	unsigned int applied_pairs;      /* [l] 0: not known                             */
+	bool tx_blocked[NET_MAX_QUEUES]; /* [m] until writable()                      */
 	uint64_t rx_filtered, rx_dropped, tx_dropped;
 	/* Scratch, so that no stack need be large and nothing be allocated while the guest runs. */
 	struct iovec iov[VIRTQUEUE_MAX_SEGMENTS], more_iov[VIRTQUEUE_MAX_SEGMENTS];
 	uint16_t heads[VIRTQUEUE_MAX_SIZE];
 	uint32_t lens[VIRTQUEUE_MAX_SIZE];
 	uint8_t bounce[NET_MAX_FRAME + VNET_HEADER];
-	/* [l] A frame of a tap that waits for more buffers; 0: there is none. */
-	size_t held_len;
-	unsigned int held_pair;
-	uint8_t held[NET_MAX_FRAME + VNET_HEADER];
 };
 
 struct virtio_net {

@@ -14,8 +14,7 @@
  * A frame of the guest goes to the back end from where it is in guest memory. One for the
  * guest is received into the first chain of buffers that is free; what does not fit is in
  * @bounce and copied to the next ones (VIRTIO_NET_F_MRG_RXBUF). If these are too few, the frame goes
- * back to where it came from, or, from a tap, is held until the driver has added some. One that is
- * held in the moment of an update is the one frame that the guest does not get: the ring was full.
+ * back to where it came from, or, from a tap, is held until the driver has added some.
  *
  * While frames come in, the driver need not tell of each buffer it adds; while a batch goes out, not
  * of each frame.
@@ -239,20 +238,20 @@ static int set_aside(struct virtio_net *n, unsigned int pair, const struct virtq
 		     size_t len)
 {
 	struct virtqueue *q = &n->h.virtio.queues[2 * pair].q;
-	bool hopeless = virtqueue_nr_avail(q) + 1u >= n->h.rx_seen[pair];
+	bool hopeless = virtqueue_nr_avail(q) + 1u >= n->s.rx_seen[pair];
 
 	if (!hopeless && net_put_back(n->h.net, pair)) {
 		virtqueue_unpop(q);
 		return -ENOBUFS;
 	}
-	if (hopeless || n->h.held_len) {
+	if (hopeless || n->s.held_len) {
 		n->h.rx_dropped++;
 		virtqueue_unpop(q);
 		return 1;
 	}
-	read_back(n, c, 0, n->h.held, len);
-	n->h.held_len = len;
-	n->h.held_pair = pair;
+	read_back(n, c, 0, n->s.held, len);
+	n->s.held_len = (uint32_t)len;
+	n->s.held_pair = pair;
 	virtqueue_unpop(q);
 	return -ENOBUFS;
 }
@@ -262,16 +261,16 @@ static int deliver_held(struct virtio_net *n, unsigned int pair, struct virtq_ch
 			struct err *e)
 {
 	struct virtqueue *q = &n->h.virtio.queues[2 * pair].q;
-	size_t done = virtq_write(c, 0, n->h.held, n->h.held_len);
+	size_t done = virtq_write(c, 0, n->s.held, n->s.held_len);
 	int r;
 
-	memcpy(n->h.bounce, n->h.held + done, n->h.held_len - done);
-	r = deliver(n, q, c, n->h.held_len, e);
+	memcpy(n->h.bounce, n->s.held + done, n->s.held_len - done);
+	r = deliver(n, q, c, n->s.held_len, e);
 	if (r)
 		virtqueue_unpop(q);
-	if (r == -ENOBUFS && virtqueue_nr_avail(q) < n->h.rx_seen[pair])
+	if (r == -ENOBUFS && virtqueue_nr_avail(q) < n->s.rx_seen[pair])
 		return r;
-	n->h.held_len = 0;
+	n->s.held_len = 0;
 	if (r == -EMSGSIZE || r == -ENOBUFS)
 		n->h.rx_dropped++;
 	return r == -EINVAL ? r : 1;
@@ -294,7 +293,7 @@ static int receive_one(struct virtio_net *n, unsigned int pair, struct virtq_cha
 		return err_set(e, EINVAL, "a buffer for received frames has %llu bytes",
 			       (unsigned long long)c->in_bytes);
 	}
-	if (n->h.held_len && n->h.held_pair == pair)
+	if (n->s.held_len && n->s.held_pair == pair)
 		return deliver_held(n, pair, c, e);
 	len = receive_frame(n, pair, c);
 	if (len < 0) {
@@ -345,7 +344,7 @@ void vnet_receive(struct virtio_net *n, unsigned int pair)
 	for (unsigned int i = 0; r > 0 && i < RX_BATCH; i++) {
 		uint16_t had = virtqueue_nr_avail(q);
 
-		n->h.rx_seen[pair] = MAX(n->h.rx_seen[pair], had);
+		n->s.rx_seen[pair] = MAX(n->s.rx_seen[pair], had);
 		r = virtqueue_pop(q, &c, &e);
 		if (r > 0)
 			r = receive_one(n, pair, &c, &e);
@@ -367,7 +366,7 @@ void vnet_handle_rx(struct virtio_net *n, unsigned int pair)
 {
 	struct virtqueue *q = &n->h.virtio.queues[2 * pair].q;
 
-	if (n->h.held_len && n->h.held_pair == pair)
+	if (n->s.held_len && n->s.held_pair == pair)
 		vnet_receive(n, pair);
 	if (virtqueue_nr_avail(q) || more_than(n, pair, q, 0)) {
 		virtqueue_set_notification(q, false);
