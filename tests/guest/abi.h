@@ -197,15 +197,16 @@ struct abi_blk {
 };
 
 struct abi_pci {
-	uint64_t functions;  /* that were found, behind ports too */
-	uint64_t ports;      /* root ports */
-	uint64_t rounds;     /* everything was read and compared */
-	uint64_t mismatches; /* words that ports and window show differently */
-	uint64_t changes;    /* words that are not what they were */
-	uint64_t irqs;       /* of the ports */
-	uint64_t came;       /* devices that were switched on */
-	uint64_t released;   /* that were switched off for the operator */
-	uint64_t gone;       /* that are not there any more */
+	uint64_t functions;     /* that were found, behind ports too */
+	uint64_t ports;         /* root ports */
+	uint64_t rounds;        /* everything was read and compared */
+	uint64_t mismatches;    /* words that ports and window show differently */
+	uint64_t changes;       /* words that are not what they were */
+	uint64_t irqs;          /* of the ports */
+	uint64_t came;          /* devices that were switched on */
+	uint64_t released;      /* that were switched off for the operator */
+	uint64_t gone;          /* that are not there any more */
+	uint64_t display_pages; /* of 4 KiB, of a display's memory */
 };
 
 struct abi_net {

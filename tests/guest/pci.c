@@ -10,6 +10,7 @@
  *
  * Each root port's slot has a driver: it answers an interrupt of the port by switching on what has come,
  * and by letting go of what the operator wants to have back.
+ * A display's memory is written and read as well; with moves=on it is somewhere else each round.
  * Option: hold=N, cycles between address and data (default 100000).
  */
 #include "guest.h"
@@ -20,6 +21,9 @@
 #define ENABLE       0x80000000u
 #define ECAM         0xc0000000ul
 #define BARS         0xd0000000u /* of bus 0                         */
+#define MEMORY       0xd2000000u /* of a display, or the next place  */
+#define MEMORY_STEP  0x2000000u
+#define PAGE         4096u
 #define WINDOWS      0xd8000000u /* behind ports, WINDOW bytes each  */
 #define WINDOW       0x1000000u
 #define CONFIG_WORDS 64
@@ -35,6 +39,7 @@
 #define REG_CAPS    0x34
 #define COMMAND     6u
 #define BRIDGE      0x0604u
+#define DISPLAY     0x0380u
 #define CAP_EXPRESS 0x10
 #define CAP_MSIX    0x11
 
@@ -56,7 +61,9 @@ struct function {
 	uint8_t bus, slot;
 	uint8_t bars; /* how many its header has */
 	unsigned int express;
-	uint64_t msix; /* where its table is; 0: none or not placed */
+	uint64_t msix;   /* where its table is; 0: none or not placed */
+	uint64_t memory; /* where a display has its own               */
+	uint32_t pages;
 	uint32_t words[CONFIG_WORDS];
 };
 
@@ -185,6 +192,44 @@ static void set_port_up(struct function *f)
 	add_behind(bus);
 }
 
+static uint64_t *page(const struct function *f, uint32_t i)
+{
+	return (uint64_t *)(f->memory + (uint64_t)i * PAGE);
+}
+
+static void set_display_up(struct function *f)
+{
+	uint32_t low;
+
+	set(f, REG_BAR0, ~0u);
+	low = get(f, REG_BAR0);
+	f->pages = (~(low & ~0xfu) + 1) / PAGE;
+	f->memory = MEMORY;
+	set(f, REG_BAR0, MEMORY);
+	for (uint32_t i = 0; i < f->pages; i++)
+		*page(f, i) = i;
+	body()->display_pages = f->pages;
+}
+
+/* Each page has what was written in the last round, wherever it was then. */
+static void look_at_display(struct function *f, bool moves)
+{
+	uint64_t round = body()->rounds;
+
+	if (moves) {
+		f->memory = MEMORY + (round & 1) * MEMORY_STEP;
+		set(f, REG_BAR0, (uint32_t)f->memory);
+		f->words[REG_BAR0 / 4] = get(f, REG_BAR0);
+	}
+	for (uint32_t i = 0; i < f->pages; i++) {
+		volatile uint64_t *p = page(f, i);
+
+		if (*p != i + (round ? round - 1 : 0) * f->pages)
+			body()->changes++;
+		*p = i + round * f->pages;
+	}
+}
+
 /* What changes by itself: status of link and slot. */
 static bool is_live(const struct function *f, unsigned int reg)
 {
@@ -199,10 +244,10 @@ static void remember(void)
 	body()->functions = nr_functions;
 }
 
-static void look(uint64_t hold)
+static void look(uint64_t hold, bool moves)
 {
 	for (unsigned int i = 0; i < nr_functions; i++) {
-		const struct function *f = &functions[i];
+		struct function *f = &functions[i];
 		unsigned int chosen = (unsigned int)(body()->rounds * 7 % CONFIG_WORDS);
 
 		for (unsigned int w = 0; w < CONFIG_WORDS; w++) {
@@ -216,6 +261,8 @@ static void look(uint64_t hold)
 			if (b != f->words[w])
 				body()->changes++;
 		}
+		if (f->pages)
+			look_at_display(f, moves);
 		/* The table is memory: what was written is there. */
 		if (f->express && *(volatile uint32_t *)(f->msix + 8) != VECTOR)
 			body()->changes++;
@@ -292,6 +339,7 @@ static void serve_slots(void)
 void guest_main(void)
 {
 	uint64_t hold = option_number("hold", 100000), seen = 0;
+	bool moves = option_is("moves", "on");
 	uint32_t at = BARS;
 	unsigned int i, nr;
 
@@ -308,6 +356,9 @@ void guest_main(void)
 	for (i = 0; i < nr; i++)
 		if (get(&functions[i], REG_CLASS) >> 16 == BRIDGE)
 			set_port_up(&functions[i]);
+	for (i = 0; i < nr; i++)
+		if (get(&functions[i], REG_CLASS) >> 16 == DISPLAY)
+			set_display_up(&functions[i]);
 	remember();
 	guest_ready();
 	for (;;) {
@@ -318,7 +369,7 @@ void guest_main(void)
 		if (irqs != seen)
 			serve_slots();
 		seen = irqs;
-		look(hold);
+		look(hold, moves);
 		if (request_poll())
 			request_done(0);
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a guest programs on the PCI buses stays; its devices come and go between updates."""
 
+import re
 import time
 
 import pytest
@@ -171,3 +172,47 @@ def test_with_two_vcpus_and_all_modes(vms, cpu_load, loops):
     for i in range(loops):
         vm.update(MODES[i % 3])
         look(vm, 1)
+
+
+DISPLAY = ("-device", "bochs-display,id=d,addr=6,vgamem=4M")
+
+
+def display_address(vm):
+    return functions(vm)["d"]["regions"][0]["address"]
+
+
+def check_no_exits(vm):
+    """The guest reaches the memory by itself, wherever it is."""
+    vm.qmp.cmd("trace-event-set-state", {"name": "kvm_exit_mmio", "enable": True})
+    look(vm)
+    vm.qmp.cmd("trace-event-set-state", {"name": "kvm_exit_mmio", "enable": False})
+    exits = [int(a, 16) for a in re.findall(r"kvm_exit_mmio .*?address (0x[0-9a-f]+)", vm.proc.log())]
+    assert exits
+    assert [hex(a) for a in exits if 0xd2000000 <= a < 0xd6000000] == []
+
+
+@pytest.mark.parametrize("append", ("", "moves=on"))
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_of_a_device_is_where_the_guest_put_it(vms, loops, mode, append):
+    """Each look is at all its pages."""
+    vm = vms("pci", append=append, extra=DISPLAY).start()
+    assert vm.body.display_pages == 1024
+    for _ in range((loops + 1) // 2):
+        vm.update(mode)
+        look(vm)
+    check_no_exits(vm)
+    at = display_address(vm)
+    if append:
+        vm.wait_for("a move", lambda: display_address(vm) != at)
+
+
+def test_memory_of_a_device_is_loaded_and_reset(vms):
+    vm = vms("pci", append="moves=on", extra=DISPLAY).start()
+    vm.save("file:" + vm.path("state"))
+    old = vm.proc
+    vm.load("file:" + vm.path("state"))
+    old.kill()
+    look(vm)
+    vm.qmp.cmd("system_reset")
+    vm.wait_for("another boot", lambda: vm.head.boots == 2 and vm.page.ready)
+    look(vm)
