@@ -482,6 +482,7 @@ static int build(struct program *p, struct err *e)
 {
 	int r;
 
+	netdevs_init(&p->netdevs);
 	default_serial(&p->opt);
 	r = consoles_plan(&p->consoles, &p->opt, e);
 	if (!r)
@@ -573,7 +574,6 @@ int main(int argc, char **argv)
 	if (!p)
 		return 1;
 	p->argv = argv;
-	netdevs_init(&p->netdevs);
 	p->firmware.rom.file.fd = -1;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
 	/* First what to trace: what this image inherits is worth it. */
