@@ -17,7 +17,7 @@
 
 int drives_init(struct drives *ds, struct vm *vm, struct err *e)
 {
-	*ds = (struct drives){ .vm = vm };
+	*ds = (struct drives){ .vm = vm, .removed = json_array() };
 	list_init(&ds->list);
 	return uring_create(&ds->uring, vm->loop, e);
 }
@@ -41,6 +41,7 @@ void drives_fini(struct drives *ds)
 	while (!list_empty(&ds->list))
 		destroy(ds, CONTAINER_OF(ds->list.prev, struct drive, link));
 	uring_destroy(TAKE_PTR(ds->uring));
+	json_decref(TAKE_PTR(ds->removed));
 	ds->vm = NULL;
 }
 
@@ -261,6 +262,7 @@ int drives_del(struct drives *ds, const char *name, struct err *e)
 	if (d->backend.user)
 		return err_set(e, EBUSY, "Node '%s' is busy: it is used by '%s'", name,
 			       d->backend.user);
+	json_array_append_new(ds->removed, json_string(d->option.id));
 	destroy(ds, d);
 	return 0;
 }
@@ -292,16 +294,17 @@ static int gather(void *opaque, struct cpr_state *s, json_t **out, struct err *e
 	uint32_t id = 0;
 	int r = 0;
 
-	if (list_empty(&ds->list))
+	if (list_empty(&ds->list) && !json_array_size(ds->removed))
 		return 0;
 	list = json_array();
 	for (const struct list *pos = ds->list.next; !r && pos != &ds->list; pos = pos->next)
 		r = gather_drive(CONTAINER_OF(pos, struct drive, link), id++, s, list, e);
-	if (r)
+	if (r) {
 		json_decref(list);
-	else
-		*out = list;
-	return r;
+		return r;
+	}
+	*out = json_pack("{s:o, s:O}", "list", list, "removed", ds->removed);
+	return *out ? 0 : err_set(e, ENOMEM, "no memory for the list of drives");
 }
 
 void drives_carry(struct drives *ds, struct migration *m)
@@ -313,19 +316,54 @@ void drives_carry(struct drives *ds, struct migration *m)
 
 int drives_find_carried(const struct cpr_state *state, struct drives_came *out, struct err *e)
 {
-	json_t *list;
-	int r = extras_find(state, DRIVES_KEY, &list, e);
+	json_t *came, *list, *removed;
+	int r = extras_find(state, DRIVES_KEY, &came, e);
 
-	if (r)
+	if (r || !came)
 		return r;
-	if (list && (!json_is_array(list) || json_array_size(list) > DRIVES_MAX)) {
-		json_decref(list);
+	list = json_object_get(came, "list");
+	removed = json_object_get(came, "removed");
+	if (!json_is_array(list) || json_array_size(list) > DRIVES_MAX || !json_is_array(removed)) {
+		json_decref(came);
 		return err_set(e, EPROTO,
 			       "the old side's list of drives is none, or has more than %d",
 			       DRIVES_MAX);
 	}
-	*out = (struct drives_came){ .list = list, .state = state };
+	*out = (struct drives_came){ .list = json_incref(list),
+				     .removed = json_incref(removed),
+				     .state = state };
+	json_decref(came);
 	return 0;
+}
+
+static bool has_word(json_t *list, const char *word)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(list, i, v) if (json_is_string(v) &&
+					   !strcmp(json_string_value(v), word)) return true;
+	return false;
+}
+
+bool drives_was_removed(const struct drives_came *came, const struct drive_option *o)
+{
+	struct entry x;
+	struct err e;
+
+	/* One may have been added anew under the name. */
+	return has_word(came->removed, o->id) && find_entry(came, o->id, &x, &e) == 0;
+}
+
+/* What was removed stays so in the image after the next, too. */
+static void remember_removed(struct drives *ds, const struct drives_came *came)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(came->removed, i,
+			   v) if (json_is_string(v) && !has_word(ds->removed, json_string_value(v)))
+		json_array_append(ds->removed, v);
 }
 
 int drives_add_carried(struct drives *ds, const struct drives_came *came, struct err *e)
@@ -339,10 +377,12 @@ int drives_add_carried(struct drives *ds, const struct drives_came *came, struct
 		if (!r && !drives_find(ds, x.option.id))
 			r = drives_add(ds, &x.option, came, &d, e);
 	}
+	remember_removed(ds, came);
 	return r;
 }
 
 void drives_came_fini(struct drives_came *came)
 {
 	json_decref(TAKE_PTR(came->list));
+	json_decref(TAKE_PTR(came->removed));
 }

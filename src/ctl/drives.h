@@ -50,12 +50,13 @@ struct drives {
 	struct list list; /* struct drive */
 	unsigned int n;
 	unsigned int nr_virtio; /* that were given no name */
+	json_t *removed;        /* names a monitor has removed: no option brings them back; owned */
 	struct extra extra;
 };
 
 /* What an old side has handed over; zero-initialised is nothing. */
 struct drives_came {
-	json_t *list; /* owned */
+	json_t *list, *removed; /* owned */
 	const struct cpr_state *state;
 	bool came_back; /* a newer image gave up: there is nobody else to have them */
 };
@@ -77,6 +78,8 @@ bool drives_is_below(const struct drives *ds, const struct drive *d);
 
 /* Registers the list with updates; @ds outlives the last one. */
 void drives_carry(struct drives *ds, struct migration *m);
+/* Whether a monitor of the old side has removed the drive of that option. */
+bool drives_was_removed(const struct drives_came *came, const struct drive_option *o);
 /* What came in @state, which outlives @out; -EPROTO if it is malformed. */
 int drives_find_carried(const struct cpr_state *state, struct drives_came *out, struct err *e);
 /* Adds what the old side had and this side's options do not name. */

@@ -55,6 +55,8 @@ int drive_options_create(const struct drive_options *o, struct drives *ds,
 	for (unsigned int i = 0; !r && i < o->n; i++) {
 		const struct drive_option *opt = &o->list[i];
 
+		if (drives_was_removed(came, opt))
+			continue;
 		r = drives_add(ds, opt, came, &d, e);
 		if (!r && opt->interface == DRIVE_IF_VIRTIO)
 			r = add_device(d, devices, e);

@@ -213,6 +213,22 @@ def test_drives_of_a_monitor_go_along(vms):
     check(vm)
 
 
+def test_a_drive_that_was_removed_does_not_come_back(vms):
+    vm = started(vms)
+    other = make_image(vm, MIB, "other.raw")
+    vm.extra += ["-drive", "file=%s,if=none,id=d1,format=raw" % other]
+    with pytest.raises((Failed, QmpError)):
+        vm.update("transfer", extra=["-drive", "file=/nonexistent,if=none,id=d2"])
+    vm.update("transfer")
+    assert len(vm.qmp.cmd("query-block")) == 2
+    vm.qmp.cmd("blockdev-del", node_name="d1")
+    os.unlink(other)
+    for mode in MODES:
+        vm.update(mode)
+        assert [b["device"] for b in vm.qmp.cmd("query-block")] == ["d0"]
+    check(vm)
+
+
 WITHOUT_IO_URING = """#!/usr/bin/python3 -B
 import ctypes, os, struct, sys
 # Load the system call's number; io_uring_setup is answered with EPERM, all others are allowed.
