@@ -52,6 +52,25 @@ class SmallPageVm(harness.Vm):
             "-machine", "huge-pages=off"]
 
 
+class UsualVm(harness.Vm):
+    """Baton with disk, network card, console, agent's port and rng."""
+
+    def args(self, generation, extra=()):
+        disk = self.path("usual.img")
+        if not os.path.exists(disk):
+            with open(disk, "wb") as f:
+                f.truncate(64 << 20)
+        return super().args(generation, extra) + [
+            "-drive", "file=%s,format=raw,if=none,id=disk0" % disk,
+            "-device", "virtio-blk-pci,drive=disk0",
+            "-netdev", "stream,id=net0,server=on,addr.type=unix,addr.path=%s"
+            % self.path("net"), "-device", "virtio-net-pci,netdev=net0",
+            "-device", "virtio-serial-pci", "-device", "virtio-rng-pci",
+            "-chardev", "socket,id=agent,path=%s,server=on,wait=off"
+            % self.path("agent"), "-device",
+            "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+
+
 class Subject:
     """A program and machine under measurement.
 
@@ -114,6 +133,13 @@ def baton(small_pages=False):
     return Subject("baton-4k" if small_pages else "baton",
                    SmallPageVm if small_pages else harness.Vm,
                    [harness.BATON], modes, version)
+
+
+def baton_usual():
+    """Baton with the devices of a small server."""
+    plain = baton()
+    return Subject("baton-usual", UsualVm, plain.command, plain.modes,
+                   plain.version)
 
 
 def root_command(root):
