@@ -41,7 +41,7 @@ help:
 	@sed -n 's/^## //p' Makefile
 
 ## make            build build/baton
-## make demo       boot a Debian kernel and update the VMM under it (README)
+## make demo       boot a Debian system and update the VMM under it while it works (README)
 ## make test       everything CI runs: check, fuzz-smoke, vmtest, compat, lab
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make alone      tests of state that link without the machine

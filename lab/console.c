@@ -114,7 +114,8 @@ static void report_judge(struct console *c, const struct report *r)
 		verdict_fault(v, CHECK_KERNEL, "line %" PRIu64 ": %" PRIu64 " kernel warnings",
 			      r->n, r->kmsg);
 	if (r->slow > (c->reports ? l->slow : 0) && !c->slow_host)
-		verdict_fault(v, CHECK_KERNEL, "line %" PRIu64 ": slow timer interrupts", r->n);
+		verdict_fault(v, CHECK_KERNEL, "line %" PRIu64 ": slow timer interrupts or clocks",
+			      r->n);
 	if (r->windows &&
 	    (r->rate < RATE_WANTED - RATE_SLACK || r->rate > RATE_WANTED + RATE_SLACK) &&
 	    r->windows != l->windows)

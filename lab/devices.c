@@ -206,6 +206,21 @@ void devices_judge_image(struct lab *lab)
 	judge_lock(lab);
 }
 
+void devices_tell(struct lab *lab)
+{
+	struct load_report r = load_last_report(&lab->load);
+	struct load *l = &lab->load;
+
+	if (!lab->config.disk)
+		return;
+	printf("  load>  files: %.1f MB written, %.1f verified | TCP, same connection: %.1f MB to the "
+	       "guest, %.1f from it | console: line %" PRIu64 " | image: %" PRIu64
+	       " attempts to lock it, %" PRIu64 " got through\n",
+	       (double)r.written / 1e6, (double)r.verified / 1e6, (double)l->tx / 1e6,
+	       (double)l->rx / 1e6, l->lines, lab->opener.counts->tries,
+	       lab->opener.counts->successes);
+}
+
 void devices_print(struct lab *lab)
 {
 	struct load_report r = load_last_report(&lab->load);

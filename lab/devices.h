@@ -26,6 +26,8 @@ int devices_finish(struct lab *lab, struct err *e);
 /* The guest is gone: what is left in the image. */
 void devices_judge_image(struct lab *lab);
 
+/* One line: how far the guest's work is, which goes on without a gap. */
+void devices_tell(struct lab *lab);
 void devices_print(struct lab *lab);
 void devices_close(struct lab *lab);
 

@@ -318,6 +318,8 @@ static int boot(struct lab *lab, struct err *e)
 		r = load_wait_ready(&lab->load, lab->config.net, lab->step_ms, e);
 		printf("drive: the guest's load is under way after %.1f s\n",
 		       (double)(lab_now_ns() - begin) / 1e9);
+		if (r == 0)
+			devices_tell(lab);
 	}
 	return r;
 }
@@ -342,6 +344,7 @@ static int run_updates(struct lab *lab, struct err *e)
 			rc = devices_check(lab, e);
 		if (rc < 0)
 			return err_prefix(e, "step %d, %s", i + 1, name);
+		devices_tell(lab);
 		printf("drive: step %d: the guest runs in process %d (was %d); it saw a pause "
 		       "of %.1f ms\n",
 		       i + 1, (int)r->pid_after, (int)r->pid_before, r->guest_pause_ms);

@@ -60,7 +60,7 @@ static void add_devices(struct vmm_args *a, const struct vmm_config *c)
 		add(a, "-drive");
 		add(a, "file=%s,format=raw,if=none,id=disk0%s", c->disk, c->disk_options);
 		add(a, "-device");
-		add(a, "virtio-blk-pci,drive=disk0,serial=lab%s", c->bios ? ",bootindex=1" : "");
+		add(a, "virtio-blk-pci,drive=disk0,serial=lab");
 	}
 	if (c->net) {
 		add(a, "-netdev");

@@ -27,8 +27,8 @@
  *   rate         ticks in the last window of 10 s; -1 before the first ended
  *   windows      such windows so far
  *   kmsg         warnings of the kernel since the start
- *   slow         times it said that a timer interrupt took long, which is true of a
- *                vCPU that has to wait for a processor; not in kmsg
+ *   slow         times it said that a timer interrupt or reading a clock took long, which is
+ *                true of a vCPU that has to wait for a processor; not in kmsg
  *   clk          the kernel's clock source
  *
  * "poweroff" on the console ends the guest.

@@ -71,6 +71,13 @@ static bool is_alarm(int level, const char *text)
 	return false;
 }
 
+/* What the kernel says where a vCPU has to wait for a processor. */
+static bool is_of_slow_host(const char *text)
+{
+	return strstr(text, "hrtimer: interrupt took") ||
+	       strstr(text, "clocksource: Long readout interval");
+}
+
 /*
  * Lines from before the start are the boot's: alarming ones are printed, not
  * counted. Each record starts "priority,sequence,time_us,flags;text".
@@ -105,7 +112,7 @@ void *gw_kmsg_main(void *arg)
 		text[strcspn(text, "\n")] = '\0';
 		if (priority >> 3 || w->ending || !is_alarm(priority & 7, text))
 			continue;
-		if (time_us >= start_us && strstr(text, "hrtimer: interrupt took"))
+		if (time_us >= start_us && is_of_slow_host(text))
 			w->slow_lines++;
 		else if (time_us >= start_us)
 			w->kmsg_lines++;
