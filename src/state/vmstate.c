@@ -109,7 +109,7 @@ static const char *type_name(const struct vs_field *f)
 	}
 }
 
-/* Elements of one array have one size, since nested tables hold no variable parts. */
+/* Elements of one array have one size, since their tables hold no variable parts. */
 static void describe_field(const struct vs_field *f, const void *s, uint32_t n, size_t wire_size,
 			   struct jsonw *json)
 {
@@ -478,6 +478,14 @@ int vs_decode(const struct vs_desc *d, uint32_t version, struct cursor *in, void
 	return d->check ? d->check(s, e) : 0;
 }
 
+static bool has_variable_part(const struct vs_desc *d)
+{
+	for (const struct vs_field *f = d->fields; f && f->name; f++)
+		if (f->var_len || (f->sub && has_variable_part(f->sub)))
+			return true;
+	return false;
+}
+
 /* A nested struct is sent inline: its table has only fields that always travel. */
 static int audit_nested(const struct vs_desc *d, const struct vs_field *f, struct err *e)
 {
@@ -487,11 +495,15 @@ static int audit_nested(const struct vs_desc *d, const struct vs_field *f, struc
 		return err_set(e, EINVAL, "'%s': the table of '%s' is for another struct", d->name,
 			       f->name);
 	for (const struct vs_field *n = f->sub->fields; n->name; n++)
-		inline_only = inline_only && !n->var_len && !n->exists;
+		inline_only = inline_only && !n->exists;
 	if (!inline_only)
 		return err_set(e, EINVAL,
 			       "'%s': the nested table '%s' has parts that are not sent inline",
 			       d->name, f->sub->name);
+	/* The description tells one size for all elements. */
+	if (f->is_array && has_variable_part(f->sub))
+		return err_set(e, EINVAL, "'%s': elements of '%s' would not have one size", d->name,
+			       f->name);
 	return vs_audit(f->sub, e);
 }
 

@@ -197,7 +197,7 @@ void vs_describe(const struct vs_desc *d, const char *key, struct jsonw *json);
 /*
  * Fails, naming the first byte, unless each byte of the struct is described exactly
  * once; also for a nested table with parts that are not sent inline (newer fields,
- * subsections, a check, variable lengths, predicates), for a count after what it
+ * subsections, a check, predicates), an array of structs with variable lengths, for a count after what it
  * counts, and for a subsection without a predicate, with parts of its own, or whose name
  * does not start with that of @d and a slash.
  */

@@ -35,7 +35,7 @@ static const struct vs_field virtio_fields[] = {
 	VS_FIELD(struct virtio_state, bad_features),
 	VS_FIELD_RANGE(struct virtio_state, nr_queues, 0, VIRTIO_MAX_QUEUES),
 	VS_FIELD(struct virtio_state, reserved),
-	VS_STRUCT_ARRAY(struct virtio_state, queues, &virtqueue_state_desc),
+	VS_STRUCT_ARRAY_VAR(struct virtio_state, queues, nr_queues, &virtqueue_state_desc),
 	VS_END,
 };
 
