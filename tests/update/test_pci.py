@@ -216,3 +216,19 @@ def test_memory_of_a_device_is_loaded_and_reset(vms):
     vm.qmp.cmd("system_reset")
     vm.wait_for("another boot", lambda: vm.head.boots == 2 and vm.page.ready)
     look(vm)
+
+
+def test_a_state_of_another_port_is_refused_by_name(vms):
+    vm = started(vms)
+    state = "file:" + vm.path("state")
+    vm.save(state)
+    vm.extra = [a.replace("slot=1", "slot=9") for a in vm.extra]
+    _, new = vm.spawn_deferred()
+    new.qmp.cmd("migrate-incoming", uri=state)
+    assert new.wait() != 0
+    # A byte of the slot capabilities.
+    assert re.search("'pcie-root-port' 0: configuration space of 0000:00:04.0 differs at 0x56: "
+                     "0x0c in the state, 0x4c here", new.log()), new.log()
+    new.kill()
+    vm.qmp.cmd("cont")
+    look(vm)
