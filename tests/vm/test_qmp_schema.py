@@ -195,7 +195,8 @@ def test_an_update_is_told_as_the_schema_says(vm):
     events = seen + list(source.events) + list(vm.qmp.events)
     # The guest would have to sleep for this one.
     others = {"WAKEUP", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR",
-              "NETDEV_STREAM_CONNECTED", "NETDEV_STREAM_DISCONNECTED"}
+              "NETDEV_STREAM_CONNECTED", "NETDEV_STREAM_DISCONNECTED",
+                  "BLOCK_IO_ERROR", "WATCHDOG"}
     assert {e["name"] for e in schema.of("event")} - others == \
         {e["event"] for e in events}
     for e in events:
