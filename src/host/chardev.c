@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "host/chardev_impl.h"
 #include "host/clock.h"
+#include "host/sock.h"
 #include "host/tty.h"
 
 /*
@@ -40,6 +41,7 @@ enum {
 };
 
 #define STALL_NS UINT64_C(500000000)
+#define AGAIN_NS UINT64_C(100000000)
 
 static size_t front_room(const struct chardev *c)
 {
@@ -174,9 +176,12 @@ bool chardev_watch(struct chardev *c, struct loop_fd *w, int fd, uint32_t events
 	}
 	if (!loop_fd_add(c->loop, w, fd, events, ready, c, &e))
 		return true;
-	if (e.code != EPERM)
-		log_error("%s: %s", c->name, e.msg);
-	return false;
+	if (e.code == EPERM)
+		return false;
+	/* The host is short of something, which passes. */
+	log_error("%s: %s; it is tried again", c->name, e.msg);
+	loop_timer_set(c->loop, &c->again, clock_boottime_ns() + AGAIN_NS);
+	return true;
 }
 
 static bool wants_input(struct chardev *c)
@@ -226,9 +231,11 @@ static void run_update(void *opaque)
 
 static void output_failed(struct chardev *c)
 {
-	/* A peer that went away is normal; its end is noticed by reading. */
 	if (!c->out_broken && !c->duplex)
 		log_warn("%s: cannot write, output is dropped: %m", c->name);
+	/* A peer that went away is normal; its end is noticed by reading, what it still said too. */
+	if (!c->out_broken && c->duplex)
+		sock_shutdown(c->out_fd);
 	c->out_broken = true;
 }
 
@@ -384,6 +391,7 @@ void chardev_disconnect(struct chardev *c)
 void chardev_let_go(struct chardev *c)
 {
 	loop_timer_cancel(&c->stall);
+	loop_timer_cancel(&c->again);
 	loop_fd_del(c->loop, &c->in_watch);
 	loop_fd_del(c->loop, &c->out_watch);
 	c->held = true;
@@ -445,6 +453,7 @@ int chardev_open(struct chardev **out, struct loop *loop, const struct chardev_c
 	c->quit_opaque = quit_opaque;
 	loop_work_init(&c->work, run_update, c);
 	loop_timer_init(&c->stall, stall_expired, c);
+	loop_timer_init(&c->again, run_update, c);
 	c->escaped = config->given && config->given->escaped;
 	r = kinds[config->kind](c, config, e);
 	/* What the kind has not taken. */
@@ -465,6 +474,7 @@ void chardev_close(struct chardev *c)
 		return;
 	loop_work_cancel(c->loop, &c->work);
 	loop_timer_cancel(&c->stall);
+	loop_timer_cancel(&c->again);
 	loop_fd_del(c->loop, &c->in_watch);
 	loop_fd_del(c->loop, &c->out_watch);
 	if (c->ops && c->ops->close)

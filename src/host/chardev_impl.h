@@ -68,6 +68,7 @@ struct chardev {
 	bool stalled;               /* [l] the front end had no room for long            */
 	bool held;                  /* [m] see chardev_release()                         */
 	struct loop_timer stall;    /* [l]                                               */
+	struct loop_timer again;    /* [l] chardev_update(), after a watch that failed   */
 	void (*quit)(void *opaque); /* [c]                                               */
 	void *quit_opaque;
 };

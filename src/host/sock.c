@@ -59,8 +59,11 @@ int sock_listen_unix(const char *path, struct err *e)
 	/* The file takes the socket's mode, less the umask. */
 	if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_set_errno(e, "Failed to bind socket to %s", path);
-	if (listen(fd, 4) < 0)
-		return err_set_errno(e, "Failed to listen on socket %s", path);
+	if (listen(fd, 4) < 0) {
+		err_set_errno(e, "Failed to listen on socket %s", path);
+		unlink(path);
+		return -e->code;
+	}
 	return take_fd(&fd);
 }
 
@@ -203,6 +206,11 @@ void sock_set_blocking(int fd, int blocking)
 
 	if (flags >= 0)
 		fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+}
+
+void sock_shutdown(int fd)
+{
+	shutdown(fd, SHUT_RDWR);
 }
 
 void sock_set_nodelay(int fd)

@@ -44,6 +44,8 @@ bool sock_has_input(int fd);
 void sock_set_blocking(int fd, int blocking);
 /* No waiting for more bytes before sending; no matter for a UNIX socket. */
 void sock_set_nodelay(int fd);
+/* Ends the connection, both ways; what the peer has sent can still be read. */
+void sock_shutdown(int fd);
 
 /*
  * Sends all @n bytes, waiting at most until @deadline_ns (CLOCK_BOOTTIME) for room;
