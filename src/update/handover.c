@@ -66,7 +66,7 @@ const struct handover_row handover_table[STEP_COUNT] = {
 	[STEP_RECEIVE] = { .name = "receive",
 			   .new_side = true,
 			   .enter = incoming_receive,
-			   .undo = streaming_undo,
+			   .undo = incoming_undo_receive,
 			   .next = NEXT(LOAD, LOAD, LOAD, LOAD) },
 	[STEP_LOAD] = { .name = "load",
 			.new_side = true,

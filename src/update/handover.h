@@ -113,6 +113,7 @@ struct migration {
 	int cpr_sock;              /* CPR channel, connected                           */
 	int given_fd;              /* main channel of a descriptor: ours, until it is opened */
 	int main_fd;               /* main channel: listening, connected, or the file  */
+	bool main_listens;         /* new: it is a socket that nobody has connected to yet */
 	bool main_created;         /* the main channel's file was made by this attempt    */
 	bool main_begun;           /* and is not complete: cut off at its offset           */
 	int state_memfd;           /* exec: the CPR state for the next image           */
@@ -230,6 +231,7 @@ void outgoing_undo_link(struct migration *m);
 void outgoing_undo_stop(struct migration *m);
 void outgoing_undo_exec(struct migration *m);
 int incoming_receive(struct migration *m, struct err *e);
+void incoming_undo_receive(struct migration *m);
 int incoming_load(struct migration *m, struct err *e);
 int incoming_claim(struct migration *m, struct err *e);
 int incoming_run(struct migration *m, struct err *e);

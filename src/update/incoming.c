@@ -32,6 +32,8 @@ enum {
 	RECEIVE_CHUNK = 256 << 10,
 	/* How long the first entry may take before the answer goes without it. */
 	ENTRY_WAIT_NS = 50000000,
+	INHERIT_ATTEMPTS = 5,
+	INHERIT_INTERVAL_NS = 5000000,
 };
 #define DEADLINE_CPR_STATE_NS UINT64_C(10000000000)
 
@@ -112,6 +114,29 @@ static int read_inherited(int fd, struct cpr_state *state, struct err *e)
 	return r;
 }
 
+/*
+ * The old image is gone, and how to go back to it is in what is to be read: a host that is short
+ * of something gets another chance, and another.
+ */
+static int read_inherited_surely(struct cpr_state *state, struct err *e)
+{
+	int fd = state->state_fd, r;
+
+	for (int i = 0; (r = read_inherited(fd, state, e)) && i < INHERIT_ATTEMPTS; i++) {
+		if (r == -EPROTO || r == -EFBIG)
+			break;
+		log_warn("%s; it is tried again", e->msg);
+		clock_sleep_ns(INHERIT_INTERVAL_NS);
+		/* Its descriptors stay open for the next attempt. */
+		state->nr_fds = 0;
+		state->state_fd = -1;
+		cpr_state_fini(state);
+		cpr_state_init(state);
+		state->state_fd = fd;
+	}
+	return r;
+}
+
 int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 {
 	const char *text = getenv(EXEC_STATE_NAME);
@@ -131,7 +156,7 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 	state->state_fd = take_fd(&fd);
 	r = process_keep_fd(state->state_fd, false, e);
 	if (!r)
-		r = read_inherited(state->state_fd, state, e);
+		r = read_inherited_surely(state, e);
 	if (!r && (state->mode != MODE_CPR_EXEC || state->pid != getpid()))
 		r = err_set(e, EPROTO, "it was made by process %d, this is %d", state->pid,
 			    getpid());
@@ -353,6 +378,14 @@ static void on_state_bytes(void *opaque, uint32_t events)
 	check_complete(m);
 }
 
+/* Whoever connects later finds nothing, not even a file. */
+static void incoming_stop_listening(struct migration *m)
+{
+	if (m->main_listens)
+		channel_unlink(&m->main_channel);
+	m->main_listens = false;
+}
+
 static void on_main_connection(void *opaque, uint32_t events)
 {
 	struct migration *m = opaque;
@@ -367,7 +400,7 @@ static void on_main_connection(void *opaque, uint32_t events)
 	}
 	loop_fd_del(m->vm->loop, &m->main_watch);
 	close_fd(&m->main_fd);
-	channel_unlink(&m->main_channel);
+	incoming_stop_listening(m);
 	m->main_fd = conn;
 	channel_trace_incoming(&m->main_channel, m);
 	sock_set_blocking(conn, 0);
@@ -592,6 +625,7 @@ int incoming_receive(struct migration *m, struct err *e)
 		r = sock_check_listening(r, e);
 	if (r < 0)
 		return r;
+	m->main_listens = true;
 	/* Room for the state, so that the pause does not pay for growing it. */
 	buf_reserve(&m->stream, RECEIVE_CHUNK);
 	r = loop_fd_add(l, &m->main_watch, m->main_fd, EPOLLIN, on_main_connection, m, e);
@@ -601,6 +635,12 @@ int incoming_receive(struct migration *m, struct err *e)
 		return r;
 	r = populate_ahead(m, say_ready) ? 0 : send_ready(m, e);
 	return r ? r : STEP_WAIT;
+}
+
+void incoming_undo_receive(struct migration *m)
+{
+	streaming_undo(m);
+	incoming_stop_listening(m);
 }
 
 int incoming_load(struct migration *m, struct err *e)
