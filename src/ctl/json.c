@@ -142,16 +142,28 @@ json_t *json_text_parse(const char *text, size_t n, struct err *e)
 
 static int put_piece(const char *p, size_t n, void *opaque)
 {
-	buf_put(opaque, p, n);
-	return 0;
+	struct buf *b = opaque;
+
+	buf_put(b, p, n);
+	return b->failed ? -1 : 0;
 }
 
-void json_put_text(struct buf *b, const json_t *v)
+static bool put(struct buf *b, const json_t *v, size_t flags)
 {
-	json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
+	size_t len = b->len;
+
+	if (v && !json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | flags))
+		return true;
+	b->len = len;
+	return false;
 }
 
-void json_put_pretty(struct buf *b, const json_t *v)
+bool json_put_text(struct buf *b, const json_t *v)
 {
-	json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | JSON_INDENT(4));
+	return put(b, v, 0);
+}
+
+bool json_put_pretty(struct buf *b, const json_t *v)
+{
+	return put(b, v, JSON_INDENT(4));
 }

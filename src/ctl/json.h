@@ -4,6 +4,7 @@
 #define CTL_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
@@ -19,9 +20,12 @@ json_t *json_text_parse(const char *text, size_t n, struct err *e);
  */
 json_t *json_split_parse(const struct json_split *s, struct err *e);
 
-/* Appends @v as one line of ASCII, without an end of line. */
-void json_put_text(struct buf *b, const json_t *v);
+/*
+ * Appends @v as one line of ASCII, without an end of line. False, and nothing is appended, if there
+ * is no memory or no value (NULL).
+ */
+bool json_put_text(struct buf *b, const json_t *v);
 /* The same on several lines, indented. */
-void json_put_pretty(struct buf *b, const json_t *v);
+bool json_put_pretty(struct buf *b, const json_t *v);
 
 #endif

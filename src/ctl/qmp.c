@@ -15,18 +15,21 @@ static const char generic_error[] = "GenericError";
 static const char command_not_found[] = "CommandNotFound";
 static const char device_not_found[] = "DeviceNotFound";
 
-/* One line, or several if pretty; CR LF at the end. */
-static void send_line(struct qmp *q, const json_t *v)
+/* What is said where there is no memory for what ought to be. */
+static const char no_memory[] =
+	"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no memory for the answer\"}}\r\n";
+
+/* One line, or several if pretty; CR LF at the end. False: there is no memory for it. */
+static bool send_line(struct qmp *q, const json_t *v)
 {
 	AUTO_BUF line = { 0 };
+	bool ok = q->pretty ? json_put_pretty(&line, v) : json_put_text(&line, v);
 
-	if (q->pretty)
-		json_put_pretty(&line, v);
-	else
-		json_put_text(&line, v);
 	buf_put_str(&line, "\r\n");
-	if (!line.failed)
+	ok = ok && !line.failed;
+	if (ok)
 		session_put(&q->session, line.data, line.len);
+	return ok;
 }
 
 static void send_greeting(struct qmp *q)
@@ -53,21 +56,23 @@ struct reply {
 static void send_reply(struct qmp *q, struct reply *r)
 {
 	json_t *o = json_object();
+	bool ok = true;
 	json_t *desc;
 
 	if (!r->class) {
-		json_object_set(o, "return", r->ret);
+		ok = !json_object_set(o, "return", r->ret);
 	} else {
 		/* A text cut in the middle of a character is no JSON string. */
 		desc = json_string(r->e.msg);
 		if (!desc)
 			desc = json_string("The error text is not valid UTF-8");
-		json_object_set_new(o, "error",
-				    json_pack("{s:s, s:o}", "class", r->class, "desc", desc));
+		ok = !json_object_set_new(o, "error",
+					  json_pack("{s:s, s:o}", "class", r->class, "desc", desc));
 	}
-	if (r->id)
-		json_object_set(o, "id", r->id);
-	send_line(q, o);
+	if (ok && r->id)
+		ok = !json_object_set(o, "id", r->id);
+	if (!ok || !send_line(q, o))
+		session_put(&q->session, no_memory, sizeof(no_memory) - 1);
 	json_decref(o);
 }
 
