@@ -19,6 +19,7 @@
 #include "host/graft.h"
 #include "host/hostid.h"
 #include "host/process.h"
+#include "host/sandbox.h"
 #include "host/sock.h"
 #include "machine/hugepages.h"
 #include "machine/vm.h"
@@ -452,13 +453,38 @@ static int start_grafted(struct program *p, struct err *e)
 	return 0;
 }
 
+/*
+ * The image before may have been in it, and then so is this one. Once there is a guest it does not end
+ * for want of it.
+ */
+static int enter_sandbox(struct program *p, bool has_guest, struct err *e)
+{
+	int r;
+
+	if (!p->opt.sandbox.on)
+		return 0;
+	migration_forbid_programs(p->migration, p->opt.sandbox.config.no_spawn);
+	if (has_guest && sandbox_is_entered())
+		return 0;
+	r = sandbox_enter(&p->opt.sandbox.config, e);
+	if (!r || !has_guest)
+		return r ? err_prefix(e, "-sandbox") : 0;
+	log_error("-sandbox: %s; the guest goes on without", e->msg);
+	return 0;
+}
+
 /* Cold start, or the wait for a guest to take over. */
 static int start(struct program *p, struct err *e)
 {
 	int r;
 
-	if (p->graft)
-		return start_grafted(p, e);
+	if (p->graft) {
+		r = start_grafted(p, e);
+		return r ? r : enter_sandbox(p, true, e);
+	}
+	r = enter_sandbox(p, p->cpr_by_exec, e);
+	if (r)
+		return r;
 	if (p->opt.incoming || p->has_cpr)
 		return start_incoming(p, e);
 	r = memmap_lock(&p->vm->mem, e);

@@ -451,6 +451,11 @@ static int parse_msg(struct options *o, const char *arg, struct err *e)
 	return parse_properties(o, msg_properties, NULL, arg, false, e);
 }
 
+static int parse_sandbox(struct options *o, const char *arg, struct err *e)
+{
+	return sandbox_options_parse(&o->sandbox, arg, e);
+}
+
 static int parse_drive(struct options *o, const char *arg, struct err *e)
 {
 	return drive_options_parse(&o->drives, arg, e);
@@ -565,6 +570,8 @@ static const struct option options[] = {
 	  "refuse devices whose state cannot be saved" },
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
+	{ "sandbox", "on|off[,spawn=allow|deny][,path=PATH]...", parse_sandbox,
+	  "keep the process to the system calls, and paths, that it needs" },
 	{ "drive", "file=PATH[,KEY=VALUE...]", parse_drive,
 	  "disk image: format=raw, if=virtio|none, id=, readonly=, cache=, discard=, werror=, ...; "
 	  "see -drive help" },

@@ -12,6 +12,7 @@
 #include "main/device_options.h"
 #include "main/drive_options.h"
 #include "main/objects.h"
+#include "main/sandbox_options.h"
 #include "update/channel.h"
 #include "update/params.h"
 
@@ -73,6 +74,7 @@ struct options {
 	struct channel main_channel, cpr_channel; /* -incoming */
 	bool caps[CAP_COUNT];                     /* -global migration.x-CAPABILITY=on */
 	enum migration_mode mode;                 /* -global migration.mode= */
+	struct sandbox_options sandbox;           /* -sandbox */
 	const char *fault;                        /* -debug handover= */
 	const char *log_file;                     /* -D               */
 	const char *trace[OPTIONS_MAX_TRACE];     /* see main/trace_options.h */

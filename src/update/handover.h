@@ -86,6 +86,7 @@ struct streaming; /* streaming.c: the thread that moves state and RAM */
 struct migration {
 	struct vm *vm; /* [c]                                              */
 	struct migration_params params;
+	bool no_programs; /* the sandbox lets none be started */
 	bool caps[CAP_COUNT];
 	struct list observers;
 	struct list extras; /* struct extra                                     */

@@ -110,6 +110,11 @@ struct migration_params *migration_params(struct migration *m)
 	return &m->params;
 }
 
+void migration_forbid_programs(struct migration *m, bool forbid)
+{
+	m->no_programs = forbid;
+}
+
 bool migration_is_idle(const struct migration *m)
 {
 	return (m->step == STEP_IDLE || m->step == STEP_DONE) && !m->populate && !m->holder;
@@ -207,6 +212,19 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 }
 
 /* In the order the field knows. */
+static int check_programs(const struct migration *m, enum migration_mode mode,
+			  const struct channel *main_channel, struct err *e)
+{
+	bool executes = mode == MODE_CPR_EXEC || mode == MODE_CPR_GRAFT;
+
+	if (!m->no_programs ||
+	    !(executes || (main_channel && main_channel->transport == TRANSPORT_EXEC)))
+		return 0;
+	return err_set(e, EPERM,
+		       "-sandbox spawn=deny lets this process start no program, which %s does",
+		       executes ? migration_mode_name(mode) : "an exec: channel");
+}
+
 int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
@@ -232,7 +250,9 @@ int migration_check(const struct migration *m, enum migration_mode mode, char *c
 	if ((mode == MODE_CPR_EXEC || mode == MODE_CPR_GRAFT) && !command)
 		return err_set(e, EINVAL, "%s mode requires setting cpr-exec-command",
 			       migration_mode_name(mode));
-	r = blockers_check(m->vm, mode, e);
+	r = check_programs(m, mode, main_channel, e);
+	if (!r)
+		r = blockers_check(m->vm, mode, e);
 	return r || mode != MODE_CPR_GRAFT ? r : graft_check(command[0], e);
 }
 

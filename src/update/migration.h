@@ -127,6 +127,8 @@ int migration_attach_graft(struct migration *m, struct graft *g, struct cpr_stat
 int migration_incoming_graft(struct migration *m, struct err *e);
 
 struct migration_params *migration_params(struct migration *m);
+/* Updates that execute programs are refused from now on, if @forbid, by name. */
+void migration_forbid_programs(struct migration *m, bool forbid);
 /* No attempt is under way, and none is being cleaned up after. */
 bool migration_is_idle(const struct migration *m);
 bool migration_cap_get(const struct migration *m, enum migration_cap cap);
