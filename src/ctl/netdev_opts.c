@@ -200,22 +200,28 @@ static int add_options(struct parsed *p, const struct key *k, const char *values
 	return r;
 }
 
-/* A number, or the name of a descriptor that a monitor's client has sent. */
+/*
+ * A number on the command line; in a monitor the name of a descriptor that its client has sent, for
+ * a number could be any of ours.
+ */
 static int find_fd(const struct parsed *p, const char *text, struct err *e)
 {
 	struct err why;
 	uint64_t n;
 
-	if (isdigit((unsigned char)*text))
-		return parse_uint(text, INT32_MAX, &n, &why)
-			       ? err_set(e, EINVAL, "'%s' is no number of a descriptor", text)
-			       : (int)n;
-	if (!p->named)
+	if (p->named && isdigit((unsigned char)*text))
+		return err_set(e, EINVAL,
+			       "'%s' is a number: a monitor's client sends a descriptor with getfd "
+			       "and gives its name",
+			       text);
+	if (p->named)
+		return p->named(p->opaque, text, e);
+	if (!isdigit((unsigned char)*text) || parse_uint(text, INT32_MAX, &n, &why))
 		return err_set(e, EINVAL,
 			       "'%s' is no number of a descriptor, and only a monitor's client can "
 			       "name one",
 			       text);
-	return p->named(p->opaque, text, e);
+	return (int)n;
 }
 
 static int set_fds(struct parsed *p, const struct key *k, const char *value, struct err *e)

@@ -12,6 +12,9 @@
 #include "machine/vm.h"
 #include "update/wire.h"
 
+/* Of those that the next image's command line may have. */
+#define REMOVED_MAX 256
+
 #define QUEUE_NAME  NETDEVS_KEY ":queue"
 #define LISTEN_NAME NETDEVS_KEY ":listen"
 
@@ -262,6 +265,20 @@ static int open_text(struct netdevs *n, const char *text, json_t *came, const st
 	return r;
 }
 
+/* Ids; more than there can be netdevs in a long life are not believed. */
+static bool is_list_of_ids(const json_t *list)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(list, i, v)
+	{
+		if (!json_is_string(v))
+			return false;
+	}
+	return json_is_array(list) && json_array_size(list) <= REMOVED_MAX;
+}
+
 static int find_came(const struct cpr_state *s, json_t **out, struct err *e)
 {
 	int r = s ? extras_find(s, NETDEVS_KEY, out, e) : 0;
@@ -271,10 +288,11 @@ static int find_came(const struct cpr_state *s, json_t **out, struct err *e)
 		return r;
 	list = json_object_get(*out, "list");
 	if (!json_is_array(list) || json_array_size(list) > NETDEVS_MAX ||
-	    !json_is_array(json_object_get(*out, "removed"))) {
+	    !is_list_of_ids(json_object_get(*out, "removed"))) {
 		json_decref(TAKE_PTR(*out));
 		return err_set(e, EPROTO,
-			       "the old side's list of netdevs is none, or has more than %d",
+			       "the old side's list of netdevs is none, or has more than %d, or "
+			       "the list of those that were removed is none",
 			       NETDEVS_MAX);
 	}
 	return 0;
@@ -376,7 +394,8 @@ int netdevs_remove(struct netdevs *n, const char *id, struct err *e)
 	if (b->user)
 		return err_set(e, EBUSY, "netdev '%s' is used by device '%s'", id, b->user);
 	d = CONTAINER_OF(b, struct netdev, backend);
-	if (!was_removed(n->removed, id))
+	/* Only what a command line may name again is worth a note. */
+	if (!was_removed(n->removed, id) && json_array_size(n->removed) < REMOVED_MAX)
 		json_array_append_new(n->removed, json_string(id));
 	if (d->bytes)
 		device_remove(d->bytes);

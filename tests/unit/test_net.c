@@ -526,7 +526,7 @@ static int parse(const char *text, struct net_config *c, struct err *e)
 	int r = netdev_flatten_text(text, &flat, e);
 
 	if (!r)
-		r = netdev_config(flat, no_names, NULL, false, c, e);
+		r = netdev_config(flat, NULL, NULL, false, c, e);
 	json_decref(flat);
 	return r;
 }
@@ -588,6 +588,7 @@ static void options_that_cannot_be_are_refused_by_name(void **state)
 		{ "tap,id=n0,fd=3,ifname=tap0", "fd=" },
 		{ "tap,id=n0,fd=net7", "net7" },
 		{ "tap,id=n0,fd=3x", "3x" },
+		{ "tap,id=n0,fd=3:4", "3:4" },
 		{ "tap,id=n0,ifname=", "ifname" },
 		{ "tap,id=n0,ifname=0123456789abcdef", "ifname" },
 		{ "stream,id=n0", "addr.type" },
@@ -620,6 +621,24 @@ static void options_that_cannot_be_are_refused_by_name(void **state)
 		if (!strstr(e.msg, cases[i].says))
 			fail_msg("'%s': %s", cases[i].text, e.msg);
 	}
+}
+
+static void a_monitor_gives_names_and_no_numbers(void **state)
+{
+	struct net_config c;
+	json_t *flat = NULL;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(netdev_flatten_text("tap,id=n0,fd=2", &flat, &e), 0);
+	assert_int_equal(netdev_config(flat, no_names, NULL, false, &c, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "getfd"));
+	/* The number was somebody else's, and still is. */
+	assert_true(fcntl(2, F_GETFD) >= 0);
+	json_decref(flat);
+	assert_int_equal(netdev_flatten_text("tap,id=n0,fd=net9", &flat, &e), 0);
+	assert_int_equal(netdev_config(flat, no_names, NULL, false, &c, &e), -ENOENT);
+	json_decref(flat);
 }
 
 static void a_command_line_for_passt_is_bounded(void **state)
@@ -658,6 +677,7 @@ int main(void)
 		cmocka_unit_test(a_client_connects_again),
 		cmocka_unit_test(options_are_understood_in_both_forms),
 		cmocka_unit_test(options_that_cannot_be_are_refused_by_name),
+		cmocka_unit_test(a_monitor_gives_names_and_no_numbers),
 		cmocka_unit_test(a_command_line_for_passt_is_bounded),
 	};
 
