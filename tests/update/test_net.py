@@ -9,6 +9,7 @@ import time
 import pytest
 
 import abi
+import qmp
 
 from net_peer import Namespace, Server, StreamPeer, TapPeer
 from vm import Footprint
@@ -255,6 +256,26 @@ def test_back_ends_that_a_monitor_added_or_removed(vms, server, tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_card_that_was_plugged_in_goes_along(vms, server, mode):
+    vm = vms("net", extra=("-device", "pcie-root-port,id=port,chassis=1,slot=1")).start()
+    vm.qmp.cmd("netdev_add", type="stream", id="n0", addr={"type": "unix", "path": server.path})
+    vm.qmp.cmd("device_add", driver="virtio-net-pci", id="late", bus="port", netdev="n0",
+               mac="52:54:00:00:00:77")
+    sock = server.accept()
+    for _ in range(2):
+        vm.update(mode)
+        text = vm.qmp.cmd("human-monitor-command", **{"command-line": "info network"})
+        assert "device: late" in text, text
+    with pytest.raises(qmp.QmpError, match="'n0' is used by device 'late'"):
+        vm.qmp.cmd("netdev_del", id="n0")
+    sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        sock.recv(1)
+    sock.close()
+    vm.check_no_errors()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_an_unplugged_cable_stays_unplugged(vms, server, peers, mode):
     vm, peer = start_stream(vms, server, peers)
     peer.wait_more(vm, 20)
@@ -299,6 +320,28 @@ def test_server_keeps_its_client_and_takes_the_next(vms, tmp_path, peers, mode):
     check(vm, second)
     vm.quit()
     assert not os.path.exists(path)
+
+
+def test_save_and_load_connects_anew(vms, server, peers):
+    """What was half read belongs to a connection that is gone, and is not used."""
+    vm, peer = start_stream(vms, server, peers)
+    for i in range(3):
+        peer.wait_more(vm, 20)
+        peer.settle(vm)
+        peer.sock.send(b"\0\0\0\x7fhalf of a frame")
+        time.sleep(0.02)
+        state = "file:" + vm.path("state%d" % i)
+        vm.save(state)
+        peer.stop()
+        vm.proc.kill()
+        vm.load(state)
+        before = peer
+        peer = StreamPeer(server.accept())
+        peer.sent = peer.echoed = before.sent
+        peers.append(peer)
+        peer.start()
+    peer.wait_more(vm, 20)
+    check(vm, peer)
 
 
 def passt_pids():
