@@ -16,7 +16,7 @@
 #include "owner.pml"
 
 mtype = { OLD, OFFERED, NEW };
-mtype = { CPR_STATE, CANCEL, READY, OFFER, RUNNING };
+mtype = { CPR_STATE, CANCEL, READY, OFFER, RUNNING, CLIENTS };
 
 mtype word = OLD;
 chan cpr_to_new = [3] of { mtype };
@@ -92,8 +92,13 @@ old_offer:
 	:: may_old -> goto failed
 	fi;
 	if
-	:: may_old && cpr_to_old?[RUNNING] -> cpr_to_old?RUNNING; goto old_done
+	:: may_old && cpr_to_old?[RUNNING] -> cpr_to_old?RUNNING
 	:: may_old -> goto failed /* deadline, cancelled, broken, or the peer is dead */
+	fi;
+old_give:
+	if
+	:: may_old -> SEND(cpr_to_new, CLIENTS)
+	:: may_old -> skip /* it cannot, which only its clients notice */
 	fi;
 old_done:
 	old_knows = true;
@@ -173,6 +178,11 @@ new_run:
 	fi;
 	if
 	:: may_new -> SEND(cpr_to_old, RUNNING)
+	fi;
+new_take:
+	if
+	:: may_new && cpr_to_new?[CLIENTS] -> cpr_to_new?CLIENTS
+	:: may_new -> skip /* deadline, broken, or the peer is dead */
 	fi;
 new_done:
 	new_over = true;
