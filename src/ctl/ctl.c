@@ -88,6 +88,12 @@ static void on_vm_event(void *opaque, enum vm_event event, const char *detail)
 	case VM_EVENT_UNPLUG_ERROR:
 		send_event(ctl, EVENT_DEVICE_UNPLUG_GUEST_ERROR, device_to_event(detail));
 		break;
+	case VM_EVENT_PORT_OPENED:
+	case VM_EVENT_PORT_CLOSED:
+		send_event(ctl, EVENT_VSERPORT_CHANGE,
+			   json_pack("{s:b, s:s}", "open", event == VM_EVENT_PORT_OPENED, "id",
+				     detail));
+		break;
 	}
 }
 

@@ -9,6 +9,12 @@ static const struct schema_member reason_data[] = {
 	{ .name = NULL },
 };
 
+static const struct schema_member port_data[] = {
+	SCHEMA_MEMBER("id", SCHEMA_STR),
+	SCHEMA_MEMBER("open", SCHEMA_BOOL),
+	{ .name = NULL },
+};
+
 static const struct schema_member migration_data[] = {
 	{ "status", SCHEMA_ENUM, .values = types_migration_status },
 	{ .name = NULL },
@@ -70,6 +76,7 @@ const struct event_desc event_table[EVENT_COUNT] = {
 	[EVENT_RESET] = { "RESET", reason_data },
 	[EVENT_SHUTDOWN] = { "SHUTDOWN", reason_data },
 	[EVENT_POWERDOWN] = { "POWERDOWN" },
+	[EVENT_VSERPORT_CHANGE] = { "VSERPORT_CHANGE", port_data },
 	[EVENT_MIGRATION] = { "MIGRATION", migration_data },
 	[EVENT_MIGRATION_PASS] = { "MIGRATION_PASS", pass_data },
 	[EVENT_NETDEV_STREAM_CONNECTED] = { "NETDEV_STREAM_CONNECTED", stream_connected_data },

@@ -10,12 +10,23 @@
 #include "dev/virtio/blk.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vserial.h"
 
 /* One line per type, in the order of -device help. */
+/* clang-format off */
 const struct device_type *const device_types[] = {
-	&bochs_display_type, &i6300esb_type, &root_port_type, &rng_type, &blk_type,
-	&virtio_net_type,    NULL,
+	&bochs_display_type,
+	&i6300esb_type,
+	&root_port_type,
+	&rng_type,
+	&blk_type,
+	&virtio_net_type,
+	&vserial_type,
+	&virtserialport_type,
+	&virtconsole_type,
+	NULL,
 };
+/* clang-format on */
 
 static bool is_listed(const struct device_class *const *list, const struct device_class *c)
 {

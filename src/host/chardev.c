@@ -66,7 +66,7 @@ static void tell_writable(struct chardev *c)
 void chardev_set_peer(struct chardev *c, int fd)
 {
 	c->in_fd = c->out_fd = fd;
-	c->out_broken = false;
+	c->out_broken = c->hung_up = false;
 	tell_connected(c, true);
 }
 
@@ -139,6 +139,12 @@ static void in_ready(void *opaque, uint32_t events)
 		drop_peer(c);
 	if (c->duplex && (events & EPOLLOUT))
 		tell_writable(c);
+	if (events & EPOLLRDHUP && c->in_fd >= 0 && !front_room(c)) {
+		/* What is still to be read comes first, whenever there is room. */
+		c->hung_up = !c->ops->has_ended(c);
+		if (!c->hung_up)
+			drop_peer(c);
+	}
 	if ((events & ~(uint32_t)EPOLLOUT) && c->in_fd >= 0)
 		read_input(c);
 	chardev_update(c);
@@ -184,6 +190,15 @@ bool chardev_watch(struct chardev *c, struct loop_fd *w, int fd, uint32_t events
 	return true;
 }
 
+/* Without room for input the end of it is waited for, where that is another event. */
+static uint32_t wants_hangup(const struct chardev *c)
+{
+	return c->duplex && c->in_fd >= 0 && !c->held && !c->hung_up && c->ops->has_ended &&
+			       c->front && c->front->hears_hangup
+		       ? EPOLLRDHUP
+		       : 0;
+}
+
 static bool wants_input(struct chardev *c)
 {
 	bool room;
@@ -211,6 +226,8 @@ void chardev_update(struct chardev *c)
 	c->in_waiting = in;
 	out = c->out_blocked && !c->held ? EPOLLOUT : 0;
 	if (c->duplex) {
+		if (!in)
+			in = wants_hangup(c);
 		chardev_watch(c, &c->in_watch, c->in_fd, in | out, in_ready);
 	} else {
 		if (!chardev_watch(c, &c->in_watch, c->in_fd, in, in_ready)) {

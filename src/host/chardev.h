@@ -89,6 +89,8 @@ struct chardev_front {
 	 * them, they are close-on-exec. n <= CHARDEV_MAX_PASSED. NULL: they are closed.
 	 */
 	void (*passed)(void *opaque, const int *fds, size_t n);
+	/* connected(false) also comes while there is no room, if a socket has nothing more to read. */
+	bool hears_hangup;
 	/* Bytes that wait behind output which a peer left unread when it went are dropped. */
 	bool drops_unanswered;
 };

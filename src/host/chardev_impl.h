@@ -28,6 +28,8 @@ struct chardev_ops {
 	 * for this function. Without it the input has ended for good.
 	 */
 	void (*gone)(struct chardev *c, int fd);
+	/* Of sockets: the peer has gone, and there is nothing to read any more. */
+	bool (*has_ended)(const struct chardev *c);
 	/* Of sockets: a peer who came otherwise; @fd is taken over. */
 	void (*take_peer)(struct chardev *c, int fd);
 	/* Waits for what the kind itself wants to know now, such as the next client. */
@@ -61,6 +63,7 @@ struct chardev {
 	bool in_unpollable;         /* [m] a regular file: always readable               */
 	bool out_blocked;           /* [m] the front end waits for writable()            */
 	bool out_broken;            /* [m] reported; bytes are dropped                   */
+	bool hung_up;               /* [m] the peer has gone, and left bytes             */
 	struct loop_fd in_watch;    /* [l] also output, if duplex                        */
 	struct loop_fd out_watch;   /* [l]                                               */
 	struct loop_work work;      /* chardev_update()                                  */

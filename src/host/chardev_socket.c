@@ -223,6 +223,14 @@ static void update_socket(struct chardev *c)
 		try_to_connect(s);
 }
 
+static bool socket_has_ended(const struct chardev *c)
+{
+	char byte;
+	ssize_t n = recv(c->in_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 static void take_peer(struct chardev *c, int fd)
 {
 	set_peer(c->own, fd);
@@ -274,6 +282,7 @@ static const struct chardev_ops socket_ops = {
 	.write = write_socket,
 	.gone = socket_gone,
 	.update = update_socket,
+	.has_ended = socket_has_ended,
 	.take_peer = take_peer,
 	.give = give_socket,
 	.close = close_socket,

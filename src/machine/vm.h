@@ -48,6 +48,8 @@ enum vm_event {
 	VM_EVENT_WATCHDOG,       /* @detail: the action, e.g. reset                    */
 	VM_EVENT_DEVICE_DELETED, /* @detail: device_object_path()              */
 	VM_EVENT_UNPLUG_ERROR,   /* likewise                                   */
+	VM_EVENT_PORT_OPENED,    /* by the guest; @detail: the device's id     */
+	VM_EVENT_PORT_CLOSED,    /* likewise                                   */
 };
 
 /* A request to a disk has failed on the host. */

@@ -204,6 +204,29 @@ int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, cons
 	return 0;
 }
 
+int consoles_offer(struct consoles *cs, struct vm *vm, struct err *e)
+{
+	static const char *const users[] = {
+		[FRONT_SERIAL] = "a serial port",
+		[FRONT_QMP] = "a monitor",
+		[FRONT_QMP_PRETTY] = "a monitor",
+		[FRONT_HMP] = "a monitor",
+	};
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < cs->nr; i++) {
+		struct console *c = &cs->list[i];
+
+		c->backend.kind = BACKEND_CHARDEV;
+		c->backend.object = c->chr;
+		snprintf(c->backend.id, sizeof(c->backend.id), "%s", c->label);
+		r = backend_add(vm, &c->backend, e);
+		if (!r && c->front != FRONT_NONE)
+			c->backend.user = users[c->front];
+	}
+	return r;
+}
+
 static int start_monitor(const struct console *c, struct ctl *ctl, struct err *e)
 {
 	switch (c->front) {

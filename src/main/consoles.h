@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "ctl/chardev_opts.h"
+#include "machine/backend.h"
 #include "machine/layout.h"
 #include "main/options.h"
 
@@ -33,8 +34,9 @@ struct console {
 	const char *option, *text; /* of the command line, for messages */
 	struct chardev_config config;
 	enum console_front front;
-	struct chardev *chr; /* owned; NULL: not open */
-	bool announced;      /* comes from another process, where its number is old_id */
+	struct chardev *chr;    /* owned; NULL: not open */
+	struct backend backend; /* what a device finds it by */
+	bool announced;         /* comes from another process, where its number is old_id */
 	uint32_t old_id;
 };
 
@@ -70,6 +72,8 @@ enum {
 int consoles_open(struct consoles *cs, struct loop *loop, unsigned int how, const json_t *came,
 		  const struct cpr_state *state, void (*quit)(void *opaque), void *opaque,
 		  struct err *e);
+/* Offers them to the machine's devices; those that are taken already are refused by name. */
+int consoles_offer(struct consoles *cs, struct vm *vm, struct err *e);
 /* Lets devices that were opened held go on. The loop's thread. */
 void consoles_release(struct consoles *cs);
 

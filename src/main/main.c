@@ -151,6 +151,8 @@ static int create_devices(struct program *p, struct err *e)
 	r = consoles_open(&p->consoles, p->vm->loop, how, p->came ? p->came : later, &p->cpr,
 			  quit_requested, p, e);
 	json_decref(later);
+	if (!r)
+		r = consoles_offer(&p->consoles, p->vm, e);
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < LAYOUT_NR_SERIAL; i++)

@@ -40,6 +40,7 @@
 #define ABI_KIND_BLK    8
 #define ABI_KIND_PCI    9
 #define ABI_KIND_NET    10
+#define ABI_KIND_PORTS  11
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -52,7 +53,16 @@
 #define ABI_REQUEST_LINK       5 /* net: reads whether the cable is plugged in */
 #define ABI_REQUEST_ARP        6 /* net: asks for 192.0.2.1                      */
 
+/* The ports guest: plus the number of the port. */
+#define ABI_REQUEST_OPEN_PORT  16
+#define ABI_REQUEST_CLOSE_PORT 32
+/* Messages that mean nothing, about ports that are not there, and cut off. */
+#define ABI_REQUEST_BAD_MESSAGES 48
+/* Resets the device and sets it up anew. */
+#define ABI_REQUEST_RESET_PORTS 49
+
 #define ABI_CPUS_MAX 16
+#define ABI_PORTS    4
 
 /* Guest-physical memory that is mapped, from address 0, in GiB. */
 #define ABI_MAPPED_GIB 20
@@ -223,6 +233,29 @@ struct abi_net {
 	uint64_t tx_done;   /* frames that the card has sent             */
 	uint64_t irqs;
 	uint64_t kicks;
+};
+
+struct abi_port {
+	uint64_t added; /* times the device has announced it */
+	uint64_t removed;
+	uint64_t console;   /* 1: it is one */
+	uint64_t host_open; /* 1: somebody is at the other end */
+	uint64_t opened;    /* times the host has come */
+	uint64_t closed;    /* and gone */
+	uint64_t is_open;   /* by the guest */
+	uint64_t lines;     /* numbered lines given to the device */
+	uint64_t rx_bytes;
+	uint64_t rx_lines; /* received and echoed */
+	uint64_t name_bytes;
+	uint64_t name[8]; /* the first bytes of it */
+};
+
+struct abi_ports {
+	uint64_t found; /* 1: there is a virtio-serial device */
+	uint64_t max_ports;
+	uint64_t unknown; /* messages of the device that mean nothing */
+	uint64_t broken;  /* 1: it asks to be reset */
+	struct abi_port port[ABI_PORTS];
 };
 
 struct abi_smp_slot {

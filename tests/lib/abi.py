@@ -49,7 +49,8 @@ CURVE = CONST["ABI_CURVE_OFFSET"]
 CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
          for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio",
-                       "blk", "pci", "net")}
+                       "blk", "pci", "net",
+                   "ports")}
 
 
 class Struct:

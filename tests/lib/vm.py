@@ -46,7 +46,8 @@ def build_guests():
     newest = max(os.stat(os.path.join(sources, f)).st_mtime
                  for f in os.listdir(sources))
     for name in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio", "blk",
-                 "pci", "net"):
+                 "pci", "net",
+                 "ports"):
         path = guest_path(name)
         if not os.path.exists(path) or os.stat(path).st_mtime < newest:
             subprocess.run([os.path.join(sources, "build"), GUESTS],

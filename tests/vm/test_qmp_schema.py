@@ -196,7 +196,7 @@ def test_an_update_is_told_as_the_schema_says(vm):
     # The guest would have to sleep for this one.
     others = {"WAKEUP", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR",
               "NETDEV_STREAM_CONNECTED", "NETDEV_STREAM_DISCONNECTED",
-                  "BLOCK_IO_ERROR", "WATCHDOG"}
+                  "BLOCK_IO_ERROR", "WATCHDOG", "VSERPORT_CHANGE"}
     assert {e["name"] for e in schema.of("event")} - others == \
         {e["event"] for e in events}
     for e in events:

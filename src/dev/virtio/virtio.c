@@ -128,8 +128,8 @@ void virtio_broken(struct virtio *v, const struct err *e)
 
 	v->broken++;
 	if (!v->said_ns || now - v->said_ns > SAY_NS) {
-		log_warn("virtio device %s stops until its driver resets it (%" PRIu64
-			 " so far): %s",
+		log_warn("virtio device %s waits for its driver to reset it, the %" PRIu64
+			 ". time: %s",
 			 v->pci.dev->path, v->broken, e->msg);
 		v->said_ns = now;
 	}
@@ -265,9 +265,8 @@ int virtio_fits(const struct virtio *v, const struct virtio_state *s, struct err
 			       "the guest uses features %#" PRIx64
 			       " of %s, which are not offered here",
 			       s->features & ~v->features, v->pci.dev->path);
-	if (done ? !(s->features & BIT(VIRTIO_F_VERSION_1)) : s->status & VIRTIO_CONFIG_S_DRIVER_OK)
-		return err_set(e, EINVAL, "%s has a driver that has not agreed on version 1",
-			       v->pci.dev->path);
+	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && !done)
+		return err_set(e, EINVAL, "%s has a driver without features", v->pci.dev->path);
 	if (s->config_vector != PCI_NO_VECTOR && s->config_vector >= v->pci.nr_vectors)
 		return err_set(e, EINVAL, "%s has vector %u, here there are %u", v->pci.dev->path,
 			       s->config_vector, v->pci.nr_vectors);
@@ -338,7 +337,7 @@ static int init_queue(struct virtio *v, struct vm *vm, unsigned int i, uint32_t 
 		.virtio = v,
 		.index = i,
 	};
-	snprintf(name, sizeof(name), "%s/%u", v->pci.dev->path, i % VIRTIO_MAX_QUEUES);
+	snprintf(name, sizeof(name), "%s/%u", v->pci.dev->path, i);
 	return doorbell_init(&vq->bell, vm, name, on_bell, vq, e);
 }
 
