@@ -8,12 +8,12 @@
 #include "machine/boot_order.h"
 #include "machine/vm.h"
 
-int boot_order_add(struct vm *vm, struct boot_entry *b, int32_t index, const char *path,
+int boot_order_add(struct vm *vm, struct boot_entry *b, uint64_t index, const char *path,
 		   struct err *e)
 {
 	struct list *pos, *tmp, *before = &vm->boot_order;
 
-	if (index < 0)
+	if (index == BOOT_INDEX_NONE)
 		return 0;
 	if (strlen(path) >= sizeof(b->path))
 		return err_set(e, ENAMETOOLONG, "the path '%s' is too long for firmware", path);
@@ -21,7 +21,8 @@ int boot_order_add(struct vm *vm, struct boot_entry *b, int32_t index, const cha
 		const struct boot_entry *o = CONTAINER_OF(pos, struct boot_entry, link);
 
 		if (o->index == index)
-			return err_set(e, EEXIST, "The bootindex %d has already been used", index);
+			return err_set(e, EEXIST, "The bootindex %llu has already been used",
+				       (unsigned long long)index);
 		if (o->index > index) {
 			before = pos;
 			break;

@@ -12,13 +12,13 @@
 struct vm;
 
 /* Not given: the device comes after those that have one. */
-#define BOOT_INDEX_NONE (-1)
+#define BOOT_INDEX_NONE UINT32_MAX
 #define BOOT_PATH_MAX   160
 
 /* Embedded in a device that firmware can boot from. */
 struct boot_entry {
 	struct list link;
-	int32_t index;            /* from 0 on; no two devices have the same */
+	uint64_t index;           /* from 0 on; no two devices have the same */
 	char path[BOOT_PATH_MAX]; /* Open Firmware path, as firmware finds the device by it */
 };
 
@@ -27,7 +27,7 @@ struct boot_entry {
  * another device has the index. @b goes before the device does. Machine lock. The guest's firmware learns of
  * it when it next resets.
  */
-int boot_order_add(struct vm *vm, struct boot_entry *b, int32_t index, const char *path,
+int boot_order_add(struct vm *vm, struct boot_entry *b, uint64_t index, const char *path,
 		   struct err *e);
 /* Takes it off, if it was added; a zeroed one was not. */
 void boot_order_del(struct boot_entry *b);

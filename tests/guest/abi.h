@@ -41,6 +41,7 @@
 #define ABI_KIND_PCI    9
 #define ABI_KIND_NET    10
 #define ABI_KIND_PORTS  11
+#define ABI_KIND_PARTS  20
 
 /*
  * Requests: the host writes (sequence << 8 | operation) into "request"; the
@@ -256,6 +257,21 @@ struct abi_ports {
 	uint64_t unknown; /* messages of the device that mean nothing */
 	uint64_t broken;  /* 1: it asks to be reset */
 	struct abi_port port[ABI_PORTS];
+};
+
+struct abi_parts {
+	uint64_t watchdog; /* 1: it was started */
+	uint64_t ran_out;  /* what its reload register said at the start */
+	uint64_t feed;     /* written by the host: 1: feed it */
+	uint64_t fed;      /* times that was done */
+	uint64_t fed_tsc;  /* TSC at the last one */
+	uint64_t last_tsc;
+	uint64_t display;  /* its id, 0: there is none */
+	uint64_t vram_64k; /* its memory, by itself */
+	uint64_t edid;     /* the first four bytes */
+	uint64_t draw;     /* written by the host: a mode */
+	uint64_t drawn;    /* the mode that is shown */
+	uint64_t checks;   /* looks at what was drawn */
 };
 
 struct abi_smp_slot {

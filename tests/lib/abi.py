@@ -50,7 +50,7 @@ CURVE_ENTRIES = CONST["ABI_CURVE_ENTRIES"]
 KINDS = {CONST["ABI_KIND_" + k.upper()]: "abi_" + k
          for k in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio",
                        "blk", "pci", "net",
-                   "ports")}
+                   "ports", "parts")}
 
 
 class Struct:

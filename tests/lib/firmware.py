@@ -36,6 +36,11 @@ def disk(path, size=1 << 20):
     return path
 
 
+def disk_arguments(path, extra=""):
+    return ["-drive", "file=%s,format=raw,if=none,id=d0" % path,
+            "-device", "virtio-blk-pci,id=disk,drive=d0" + extra]
+
+
 def disk_counters(vm):
     """(boots, rounds) of tests/guest/mbr.S."""
     return struct.unpack_from("<2I", vm.ram, 0x7000)
@@ -75,3 +80,15 @@ def blocks(vm):
     return {name: backends.ram_id(vm, name) for name in (
         target.split(" ")[0] for target in procstat.fds(vm.pid).values())
             if name.startswith(("/memfd:pc.bios", "/memfd:/rom@"))}
+
+
+def wait_disk(vm, boots, seconds=120.0):
+    """Waits until mbr.bin, started for the so-manieth time, is in its loop.
+
+    Its counters begin anew with SeaBIOS, which clears low memory."""
+    def runs():
+        now = disk_counters(vm)
+        return now[1] and now[0] >= boots
+    wait(vm, "the start from the disk", runs, seconds)
+    before = disk_counters(vm)[1]
+    wait(vm, "a round", lambda: disk_counters(vm)[1] != before)

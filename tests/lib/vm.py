@@ -47,7 +47,7 @@ def build_guests():
                  for f in os.listdir(sources))
     for name in ("gap", "timer", "fpu", "serial", "smp", "rom", "virtio", "blk",
                  "pci", "net",
-                 "ports"):
+                 "ports", "parts"):
         path = guest_path(name)
         if not os.path.exists(path) or os.stat(path).st_mtime < newest:
             subprocess.run([os.path.join(sources, "build"), GUESTS],

@@ -50,6 +50,33 @@ def test_guest_goes_on_in_the_same_memory_and_resets_from_it(vms, tmp_path,
                                                     b"QEMU", total)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_guest_started_by_seabios_goes_on_and_starts_again(vms, tmp_path,
+                                                           mode):
+    if not os.path.exists(firmware.SEABIOS):
+        pytest.skip("NO PACKAGE seabios")
+    disk = firmware.disk(str(tmp_path / "disk"))
+    vm = vms("gap", mem="16M", bios="bios-256k.bin",
+             extra=firmware.disk_arguments(disk, ",bootindex=0")).start(
+                 wait_ready=False)
+    firmware.wait_disk(vm, 1)
+    rom = firmware.block(vm, firmware.ROM)
+    for _ in range(2):
+        vm.update(mode)
+        before = firmware.disk_counters(vm)[1]
+        firmware.wait(vm, "a round",
+                      lambda: firmware.disk_counters(vm)[1] != before)
+    assert firmware.block(vm, firmware.ROM) == rom
+    # It would count on until the reset.
+    vm.qmp.cmd("stop")
+    with memoryview(vm.ram) as view:
+        view[0x7000:0x7008] = bytes(8)
+    vm.qmp.cmd("system_reset")
+    vm.qmp.cmd("cont")
+    firmware.wait_disk(vm, 1)
+    assert firmware.block(vm, firmware.ROM) == rom
+
+
 @pytest.mark.parametrize("mode", ("cpr-reboot", "normal"))
 def test_image_goes_with_a_state_file(vms, tmp_path, mode):
     """Sizes come from the command line there, every byte from the file."""

@@ -83,6 +83,45 @@ def test_seabios_finds_memory_and_tables_and_says_so_on_the_serial_port(
         assert table[:4] == b"XSDT"
 
 
+def test_seabios_starts_the_first_disk_of_the_boot_order(vms, tmp_path):
+    """Without -bios and -kernel, since there is a disk; the other disk is empty."""
+    if not os.path.exists(firmware.SEABIOS):
+        pytest.skip("NO PACKAGE seabios")
+    out, empty = str(tmp_path / "serial"), str(tmp_path / "empty")
+    with open(empty, "wb") as f:
+        f.truncate(1 << 20)
+    vm = vms("gap", mem="16M", bios="bios-256k.bin",
+             serial=lambda g: "file:" + out, extra=[
+                 "-drive", "file=%s,format=raw,if=none,id=d1" % empty,
+                 "-device", "virtio-blk-pci,drive=d1,bootindex=5"] +
+             firmware.disk_arguments(firmware.disk(str(tmp_path / "disk")),
+                                     ",bootindex=1"))
+    args = vm.args
+    vm.args = lambda g, extra=(): [
+        a for a in args(g, extra) if a not in ("-bios", "bios-256k.bin")]
+    vm.start(wait_ready=False)
+    assert b"/pci@i0cf8/scsi@2/disk@0,0\n/pci@i0cf8/scsi@1/disk@0,0\0" in \
+        firmware.block(vm, firmware.FILES)
+    firmware.wait_disk(vm, 1)
+
+    def text():
+        with open(out, "rb") as f:
+            return f.read()
+    firmware.wait(vm, "its text", lambda: b"second sector read" in text())
+    assert b"started from a disk" in text()
+    assert b"Boot failed" not in text()
+
+
+def test_two_devices_with_one_bootindex_are_refused(kvm, tmp_path):
+    args = []
+    for i in range(2):
+        args += ["-drive", "file=%s,format=raw,if=none,id=d%d" % (
+            firmware.disk(str(tmp_path / str(i))), i),
+                 "-device", "virtio-blk-pci,drive=d%d,bootindex=3" % i]
+    refused("The bootindex 3 has already been used", "-bios", firmware.BIOS,
+            *args)
+
+
 @pytest.mark.parametrize("size,text", (
     (0, "the file is empty"),
     (1, "not a multiple of 64 KiB"),

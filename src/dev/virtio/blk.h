@@ -25,6 +25,7 @@
 #include "dev/virtio/virtio.h"
 #include "host/disk.h"
 #include "machine/backend.h"
+#include "machine/boot_order.h"
 #include "machine/device_type.h"
 
 enum {
@@ -66,6 +67,7 @@ struct blk_host {
 	bool share_write;
 	bool initial_writeback;
 	char serial[DISK_SERIAL_MAX];
+	struct boot_entry boot;
 };
 
 struct blk {

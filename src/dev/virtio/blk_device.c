@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dev/pci/boot_path.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/blk_impl.h"
 #include "host/clock.h"
@@ -35,6 +36,7 @@ struct blk_config {
 	uint8_t write_cache;
 	uint8_t rerror, werror; /* enum disk_on_error */
 	bool config_wce, discard, write_zeroes, share_rw;
+	uint64_t bootindex;
 };
 
 static bool has_aside(const void *state)
@@ -280,6 +282,7 @@ static void free_blk(struct blk *b)
 		disk_drain(b->h.disk, UINT64_MAX, &e);
 		disk_attach(b->h.disk, NULL, NULL);
 	}
+	boot_order_del(&b->h.boot);
 	virtio_fini(&b->h.virtio);
 	if (b->h.backend)
 		backend_release(b->h.backend);
@@ -420,6 +423,7 @@ static int blk_create(struct vm *vm, const struct device_config *config, struct 
 {
 	const struct blk_config *c = (const struct blk_config *)config;
 	struct blk *b = calloc(1, sizeof(*b));
+	char path[BOOT_PATH_MAX];
 	int r;
 
 	if (!b)
@@ -431,6 +435,10 @@ static int blk_create(struct vm *vm, const struct device_config *config, struct 
 		r = lock_image(b, vm, e);
 	if (!r)
 		r = init_virtio(b, vm, c, e);
+	if (!r) {
+		pci_boot_path(&b->h.virtio.pci, "scsi", "/disk@0,0", path);
+		r = boot_order_add(vm, &b->h.boot, c->bootindex, path, e);
+	}
 	if (r) {
 		free_blk(b);
 		return r;
@@ -523,6 +531,12 @@ static const struct prop blk_props[] = {
 	  .kind = PROP_BOOL,
 	  PROP_OF(share_rw),
 	  .help = "others may write to the image too" },
+	{ .name = "bootindex",
+	  .kind = PROP_UINT,
+	  PROP_OF(bootindex),
+	  .max = BOOT_INDEX_NONE,
+	  .initial = BOOT_INDEX_NONE,
+	  .help = "its place among what firmware starts from" },
 	{ .name = "rerror",
 	  .kind = PROP_ENUM,
 	  PROP_OF(rerror),
