@@ -2,6 +2,7 @@
 /* What devices a machine can have: types one asks for by name, and all their classes. */
 #include <stddef.h>
 
+#include "dev/pc/fw_cfg.h"
 #include "dev/pc/pc.h"
 #include "dev/pci/bochs_display.h"
 #include "dev/pci/i6300esb.h"
@@ -27,6 +28,9 @@ const struct device_type *const device_types[] = {
 	NULL,
 };
 /* clang-format on */
+
+/* Of devices that options other than -device make. */
+static const struct device_class *const other_classes[] = { &fw_cfg_class, NULL };
 
 static bool is_listed(const struct device_class *const *list, const struct device_class *c)
 {
@@ -55,6 +59,9 @@ const struct device_class *dev_class_at(unsigned int index)
 	for (unsigned int i = 0; pc_classes[i]; i++)
 		if (n++ == index)
 			return pc_classes[i];
+	for (unsigned int i = 0; other_classes[i]; i++)
+		if (n++ == index)
+			return other_classes[i];
 	for (unsigned int t = 0; device_types[t]; t++)
 		for (unsigned int k = 0; device_types[t]->classes[k]; k++)
 			if (!is_repeated(t, k) && n++ == index)

@@ -3,7 +3,6 @@
 #include "dev/pc/pc.h"
 #include "base/util.h"
 #include "dev/pc/acpi_pm.h"
-#include "dev/pc/fw_cfg.h"
 #include "dev/pc/i8254.h"
 #include "dev/pc/i8259.h"
 #include "dev/pc/ioapic.h"
@@ -89,7 +88,7 @@ static int (*const pc_creators[])(struct vm *, const struct pc_parts *,
 				  struct err *) = { PC_DEVICES(CREATOR) };
 
 #define CLASS(name) &name##_class,
-const struct device_class *const pc_classes[] = { PC_DEVICES(CLASS) & fw_cfg_class, NULL };
+const struct device_class *const pc_classes[] = { PC_DEVICES(CLASS) NULL };
 
 int pc_create_devices(struct vm *vm, const struct pc_config *cfg, struct err *e)
 {
