@@ -120,12 +120,11 @@ static void put_pointer_if_set(struct buf *out, const struct buf *tables, uint64
 static int put_table(struct buf *out, const struct buf *tables, uint64_t at, struct err *e)
 {
 	uint64_t n = table_bytes(tables, at);
-	const uint8_t *t = tables->data + at;
 
 	if (!n)
 		return err_set(e, EINVAL, "there is no ACPI table at offset 0x%llx",
 			       (unsigned long long)at);
-	if (memcmp(t, "FACP", 4))
+	if (memcmp(tables->data + at, "FACP", 4))
 		return 0;
 	if (n < FADT_MIN_BYTES)
 		return err_set(e, EINVAL, "the FADT has only %llu bytes", (unsigned long long)n);
