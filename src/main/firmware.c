@@ -91,6 +91,9 @@ static bool can_boot_from_device(const struct options *o)
 	for (unsigned int i = 0; i < o->devices.n; i++)
 		if (device_type_find_prop(o->devices.specs[i].type, "bootindex"))
 			return true;
+	for (unsigned int i = 0; i < o->drives.n; i++)
+		if (o->drives.list[i].interface == DRIVE_IF_VIRTIO)
+			return true;
 	return false;
 }
 

@@ -112,6 +112,18 @@ def test_seabios_starts_the_first_disk_of_the_boot_order(vms, tmp_path):
     assert b"Boot failed" not in text()
 
 
+def test_a_drive_alone_is_enough_to_start_from(vms, tmp_path):
+    if not os.path.exists(firmware.SEABIOS):
+        pytest.skip("NO PACKAGE seabios")
+    vm = vms("gap", mem="16M", extra=[
+        "-drive", "format=raw,file=" + firmware.disk(str(tmp_path / "d"))])
+    args = vm.args
+    vm.args = lambda g, extra=(): [
+        a for a in args(g, extra) if a not in ("-kernel", vm.kernel)]
+    vm.start(wait_ready=False)
+    firmware.wait_disk(vm, 1)
+
+
 def test_two_devices_with_one_bootindex_are_refused(kvm, tmp_path):
     args = []
     for i in range(2):
