@@ -275,7 +275,7 @@ static void masked_messages_wait(void **state)
 	assert_int_equal(t->s.pci.msix_pending, 4);
 	toy_class.reset(&t->dev);
 	assert_int_equal(t->s.pci.msix_pending, 0);
-	assert_int_equal(t->s.pci.msix_ctrl[2], 1);
+	assert_int_equal(t->s.pci.msix[2].ctrl, 1);
 }
 
 /* Without KVM, as here, the region serves what the guest does. */
@@ -427,12 +427,16 @@ static void a_state_of_another_device_is_refused_by_name(void **state)
 	s.pci.msix_pending = 8;
 	assert_int_equal(toy_class.fits(&t->dev, &s, &e), -EINVAL);
 	s = t->s;
-	s.pci.msix_ctrl[0] = 2;
+	s.pci.msix[0].ctrl = 2;
 	assert_int_equal(toy_class.fits(&t->dev, &s, &e), -EINVAL);
 	s = t->s;
-	s.pci.msix_data[TOY_VECTORS] = 1;
+	s.pci.msix[2].addr = 2;
 	assert_int_equal(toy_class.fits(&t->dev, &s, &e), -EINVAL);
-	assert_non_null(strstr(e.msg, "MSI-X vector 3"));
+	assert_non_null(strstr(e.msg, "MSI-X vector 2"));
+	s = t->s;
+	s.pci.nr_vectors = TOY_VECTORS + 1;
+	assert_int_equal(toy_class.fits(&t->dev, &s, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "has 3 MSI-X vectors here, 4 in the state"));
 	s = t->s;
 	memset(s.pci.config + PCI_BAR0 + 4, 0xff, 4);
 	assert_int_equal(toy_class.fits(&t->dev, &s, &e), 0);

@@ -28,16 +28,16 @@ _Static_assert(PCI_MSIX_MAX <= 64, "there is a pending bit for each vector");
 
 static bool is_masked(const struct pci_function *f, unsigned int vector)
 {
-	return !msix_is_open(f) || f->s->msix_ctrl[vector] & PCI_MSIX_VECTOR_MASKED;
+	return !msix_is_open(f) || f->s->msix[vector].ctrl & PCI_MSIX_VECTOR_MASKED;
 }
 
 static void send(struct pci_function *f, unsigned int vector)
 {
-	uint64_t addr = f->s->msix_addr[vector];
+	uint64_t addr = f->s->msix[vector].addr;
 
 	/* A message is a write of the device to memory. */
 	if (pci_is_master(f) && (addr & MSI_MASK) == MSI_WINDOW)
-		f->bus->host->h.send_msi(f->vm, addr, f->s->msix_data[vector]);
+		f->bus->host->h.send_msi(f->vm, addr, f->s->msix[vector].data);
 }
 
 static void send_if_pending(struct pci_function *f, unsigned int vector)
@@ -62,10 +62,10 @@ static uint64_t table_read(void *opaque, uint64_t offset, unsigned int size)
 	uint64_t v = 0;
 
 	if (vector < f->nr_vectors) {
-		words[0] = (uint32_t)f->s->msix_addr[vector];
-		words[1] = (uint32_t)(f->s->msix_addr[vector] >> 32);
-		words[2] = f->s->msix_data[vector];
-		words[3] = f->s->msix_ctrl[vector];
+		words[0] = (uint32_t)f->s->msix[vector].addr;
+		words[1] = (uint32_t)(f->s->msix[vector].addr >> 32);
+		words[2] = f->s->msix[vector].data;
+		words[3] = f->s->msix[vector].ctrl;
 	} else if (offset >= PENDING_AT && offset < PENDING_AT + 8) {
 		/* What is after its end reads as zero. */
 		words[offset % ENTRY_BYTES / 4] =
@@ -81,20 +81,20 @@ static void write_word(struct pci_function *f, unsigned int vector, unsigned int
 		       uint32_t value)
 {
 	struct pci_state *s = f->s;
-	uint64_t addr = s->msix_addr[vector];
+	uint64_t addr = s->msix[vector].addr;
 
 	switch (word) {
 	case 0:
-		s->msix_addr[vector] = (addr & ~UINT64_C(0xffffffff)) | (value & ~3u);
+		s->msix[vector].addr = (addr & ~UINT64_C(0xffffffff)) | (value & ~3u);
 		break;
 	case 1:
-		s->msix_addr[vector] = (uint64_t)value << 32 | (uint32_t)addr;
+		s->msix[vector].addr = (uint64_t)value << 32 | (uint32_t)addr;
 		break;
 	case 2:
-		s->msix_data[vector] = value;
+		s->msix[vector].data = value;
 		break;
 	default:
-		s->msix_ctrl[vector] = value & PCI_MSIX_VECTOR_MASKED;
+		s->msix[vector].ctrl = value & PCI_MSIX_VECTOR_MASKED;
 		send_if_pending(f, vector);
 		break;
 	}
@@ -161,17 +161,15 @@ void pci_notify(struct pci_function *f, unsigned int vector)
 
 int msix_check_state(const struct pci_function *f, const struct pci_state *s, struct err *e)
 {
+	if (s->nr_vectors != f->nr_vectors)
+		return err_set(e, EINVAL, "%s has %u MSI-X vectors here, %u in the state",
+			       f->dev->path, f->nr_vectors, s->nr_vectors);
 	if (f->nr_vectors < 64 && s->msix_pending >> f->nr_vectors)
 		return err_set(e, EINVAL, "%s has %u MSI-X vectors, and one beyond is pending",
 			       f->dev->path, f->nr_vectors);
-	for (unsigned int i = 0; i < PCI_MSIX_MAX; i++) {
-		bool none = !s->msix_addr[i] && !s->msix_data[i] && !s->msix_ctrl[i];
-
-		if (i >= f->nr_vectors
-			    ? !none
-			    : s->msix_ctrl[i] & ~PCI_MSIX_VECTOR_MASKED || s->msix_addr[i] & 3)
+	for (unsigned int i = 0; i < f->nr_vectors; i++)
+		if (s->msix[i].addr & 3 || s->msix[i].ctrl & ~PCI_MSIX_VECTOR_MASKED)
 			return err_set(e, EINVAL, "MSI-X vector %u of %s is none it can have", i,
 				       f->dev->path);
-	}
 	return 0;
 }

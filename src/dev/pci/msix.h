@@ -12,7 +12,7 @@
 bool msix_is_open(const struct pci_function *f);
 /* Sends what waits and may be sent now. Machine lock. */
 void msix_send_pending(struct pci_function *f);
-/* Vectors that @f does not have hold nothing. */
+/* The state has the vectors of @f, with values that they can have. */
 int msix_check_state(const struct pci_function *f, const struct pci_state *s, struct err *e);
 
 #endif

@@ -12,14 +12,27 @@
 #include "machine/movable.h"
 #include "machine/vm.h"
 
+static const struct vs_field msix_fields[] = {
+	VS_FIELD(struct pci_msix_entry, addr),
+	VS_FIELD(struct pci_msix_entry, data),
+	VS_FIELD_RANGE(struct pci_msix_entry, ctrl, 0, PCI_MSIX_VECTOR_MASKED),
+	VS_END,
+};
+
+static const struct vs_desc msix_desc = {
+	.name = "pci/msix",
+	.version = 1,
+	.min_version = 1,
+	.size = sizeof(struct pci_msix_entry),
+	.fields = msix_fields,
+};
+
 static const struct vs_field pci_state_fields[] = {
 	VS_BUFFER(struct pci_state, config),
-	VS_ARRAY(struct pci_state, msix_addr),
-	VS_ARRAY(struct pci_state, msix_data),
-	VS_ARRAY(struct pci_state, msix_ctrl),
-	VS_FIELD(struct pci_state, msix_pending),
+	VS_FIELD_RANGE(struct pci_state, nr_vectors, 0, PCI_MSIX_MAX),
 	VS_FIELD_RANGE(struct pci_state, intx_level, 0, 1),
-	VS_FIELD_RANGE(struct pci_state, reserved, 0, 0),
+	VS_FIELD(struct pci_state, msix_pending),
+	VS_STRUCT_ARRAY_VAR(struct pci_state, msix, nr_vectors, &msix_desc),
 	VS_END,
 };
 
@@ -328,8 +341,9 @@ void pci_reset(struct pci_function *f)
 {
 	*f->s = (struct pci_state){ 0 };
 	memcpy(f->s->config, f->initial, sizeof(f->initial));
+	f->s->nr_vectors = f->nr_vectors;
 	for (unsigned int i = 0; i < f->nr_vectors; i++)
-		f->s->msix_ctrl[i] = PCI_MSIX_VECTOR_MASKED;
+		f->s->msix[i].ctrl = PCI_MSIX_VECTOR_MASKED;
 	pci_loaded(f);
 }
 

@@ -46,15 +46,19 @@ enum {
 struct pci_bus;
 struct ram_block;
 
+struct pci_msix_entry {
+	uint64_t addr;
+	uint32_t data;
+	uint32_t ctrl; /* bit 0: masked */
+};
+
 /* Guest-visible. Nested in the state of each PCI device by VS_STRUCT(type, pci, &pci_state_desc). */
 struct pci_state {
 	uint8_t config[PCI_CONFIG_BYTES];
-	uint64_t msix_addr[PCI_MSIX_MAX];
-	uint32_t msix_data[PCI_MSIX_MAX];
-	uint32_t msix_ctrl[PCI_MSIX_MAX]; /* bit 0: masked */
-	uint64_t msix_pending;            /* bit per vector */
-	uint32_t intx_level;              /* 1: the function asserts its INTx pin */
-	uint32_t reserved;
+	uint32_t nr_vectors;   /* of MSI-X, constant; how many entries travel   */
+	uint32_t intx_level;   /* 1: the function asserts its INTx pin          */
+	uint64_t msix_pending; /* bit per vector                                */
+	struct pci_msix_entry msix[PCI_MSIX_MAX];
 };
 extern const struct vs_desc pci_state_desc;
 
