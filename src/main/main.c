@@ -124,6 +124,15 @@ static int create_drives(struct program *p, struct err *e)
 	return r;
 }
 
+/* No guest is lost for a client: an image that has it back goes on where another one would refuse. */
+static int without_fail(const struct program *p, int r, const struct err *e)
+{
+	if (!r || !p->came_back)
+		return r;
+	log_error("%s; who is connected may have to connect again", e->msg);
+	return 0;
+}
+
 static int create_devices(struct program *p, struct err *e)
 {
 	struct pc_config cfg = { 0 };
@@ -139,7 +148,7 @@ static int create_devices(struct program *p, struct err *e)
 	if (p->came_back)
 		how |= CONSOLES_MAY_MISS;
 	if (p->has_cpr && (p->cpr_by_exec || p->graft))
-		r = consoles_find_carried(&p->cpr, &p->came, e);
+		r = without_fail(p, consoles_find_carried(&p->cpr, &p->came, e), e);
 	else
 		r = p->has_cpr ? consoles_find_announced(&p->cpr, &later, e) : 0;
 	if (r)
@@ -303,7 +312,10 @@ static int create_monitors(struct program *p, struct err *e)
 	consoles_carry_init(&p->carry, &p->consoles, p->ctl, p->migration, p->vm);
 	r = consoles_start_monitors(&p->consoles, p->ctl, e);
 	if (!r && p->came)
-		r = consoles_load_sessions(p->came, handed_state(p), &p->consoles, p->ctl, e);
+		r = without_fail(p,
+				 consoles_load_sessions(p->came, handed_state(p), &p->consoles,
+							p->ctl, e),
+				 e);
 	/* A client that followed the update until now is to learn how it ended. */
 	if (!r && (p->came_back || p->graft) && consoles_want_events(p->came))
 		migration_cap_set(p->migration, CAP_EVENTS, true);

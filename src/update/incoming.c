@@ -272,8 +272,11 @@ static int prepare_fallback(const struct cpr_state *state, const char *why, stru
 int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e)
 {
 	int program = cpr_state_find_fd(state, PROGRAM_FD_NAME, 0), r;
-	char **argv = fallback_argv(state);
+	char **argv = NULL;
 
+	/* What is missing may be memory, for a moment. */
+	for (int i = 0; i < INHERIT_ATTEMPTS && !argv; i++)
+		argv = fallback_argv(state);
 	if (!argv || program < 0) {
 		free_argv(argv);
 		return err_set(e, ENOENT, "the old image did not say how to go back to it");
