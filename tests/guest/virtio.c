@@ -80,6 +80,7 @@ static void answered(uint32_t bytes, uint64_t moves)
 	}
 	vq_kick(&queue);
 	body()->kicks = queue.kicks;
+	body()->irqs = *(volatile uint64_t *)&isr_counter;
 }
 
 void guest_main(void)
@@ -112,7 +113,6 @@ void guest_main(void)
 		if (!poll && irqs == seen && body()->answered)
 			continue;
 		seen = irqs;
-		body()->irqs = irqs;
 		do
 			answered(bytes, moves);
 		while (!poll && vq_want_interrupt(&queue));
