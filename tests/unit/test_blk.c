@@ -79,6 +79,7 @@ static struct world *begin_with(const struct disk_config *extra, const char *tex
 	close(fd);
 	virtio_fixture_init(&w->f);
 	w->f.pci.vm.nr_vcpus = 1;
+	list_init(&w->f.pci.vm.boot_order);
 	loop_work_init(&w->f.pci.vm.request_work, no_matter, NULL);
 	w->observer =
 		(struct vm_observer){ .event = on_event, .disk_error = on_disk_error, .opaque = w };
@@ -315,6 +316,8 @@ static void a_request_without_its_parts_breaks_the_device(void **state)
 			drv_set(&w->drv, 1, DRV_RAM * 4, 512, WRITE, 0);
 		drv_offer(&w->drv, 0);
 		assert_int_equal(answer(w, &used), -1);
+		/* Nothing is in flight that would keep the guest from being updated. */
+		assert_int_equal(w->blk->h.virtio.queues[0].q.in_flight, 0);
 		/* A reset makes it good. */
 		drive(w, ~UINT64_C(0));
 		assert_int_equal(request(w, VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
@@ -523,6 +526,16 @@ static void options_that_do_not_fit_are_refused(void **state)
 	end(w);
 }
 
+static void firmware_finds_it_by_its_place(void **state)
+{
+	struct world *w = begin_with(NULL, "virtio-blk-pci,drive=d0,addr=4.1,bootindex=7");
+
+	(void)state;
+	assert_string_equal(w->blk->h.boot.path, "/pci@i0cf8/scsi@4,1/disk@0,0");
+	assert_int_equal(w->blk->h.boot.index, 7);
+	end(w);
+}
+
 static void each_byte_of_the_state_is_described_once(void **state)
 {
 	struct err e;
@@ -550,6 +563,7 @@ int main(void)
 		cmocka_unit_test(the_cache_of_writes_is_what_the_driver_knows_of),
 		cmocka_unit_test(a_new_size_is_told_to_the_driver),
 		cmocka_unit_test(options_that_do_not_fit_are_refused),
+		cmocka_unit_test(firmware_finds_it_by_its_place),
 		cmocka_unit_test(each_byte_of_the_state_is_described_once),
 	};
 

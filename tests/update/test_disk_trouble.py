@@ -11,7 +11,7 @@ import pytest
 import stallfs
 from qmp import QmpClosed, QmpError
 from stallfs import FSYNC, READ, WRITE
-from test_disk import MIB, MODES, check, drive, goes_on, make_image, started
+from test_disk import MIB, MODES, check, drive, goes_on, make_image, started, update
 from vm import BATON, Failed
 
 
@@ -60,7 +60,7 @@ def test_an_update_of_a_disk_that_does_not_answer_is_rolled_back(vms, stalling, 
     refused(vm, mode, "requests to image .* are under way, and the host does not answer them")
     stalling.resume()
     goes_on(vm, 50)
-    vm.update(mode)
+    update(vm, mode)
     goes_on(vm, 50)
     check(vm)
 
@@ -109,7 +109,7 @@ def test_a_guest_without_space_stops_and_goes_on_where_it_was(vms, stalling, mod
     assert event["data"]["action"] == "stop" and event["data"]["nospace"]
     assert vm.qmp.cmd("query-block")[0]["io-status"] == "nospace"
     if mode:
-        vm.update(mode)
+        update(vm, mode)
         assert vm.status()["status"] == "io-error"
     vm.qmp.cmd("cont")
     wait_status(vm, "io-error")
@@ -129,7 +129,7 @@ def test_an_image_that_has_become_shorter_stops_the_update_not_the_guest(vms, mo
     refused(vm, mode, "8388608 bytes, and the guest was promised 16777216")
     assert len([n for n in vm.qmp.event_names() if n == "STOP"]) == stops
     os.truncate(vm.image, 16 * MIB)
-    vm.update(mode)
+    update(vm, mode)
     goes_on(vm)
     check(vm)
 
@@ -156,7 +156,7 @@ def test_a_drive_is_not_opened_in_another_way(vms, mode, change, why):
     vm.extra[1] += "," + ("file." + change if "locking" in change else change)
     refused(vm, mode, why)
     vm.extra[1] = drive(vm.image)[1]
-    vm.update(mode)
+    update(vm, mode)
     goes_on(vm)
     check(vm)
 
@@ -168,7 +168,7 @@ def test_another_file_of_that_name_is_refused(vms, mode):
     make_image(vm)
     refused(vm, mode, "is another file than the image in use")
     os.rename(vm.image + ".away", vm.image)
-    vm.update(mode)
+    update(vm, mode)
     goes_on(vm)
     check(vm)
 
@@ -178,7 +178,7 @@ def test_a_drive_without_a_name_in_the_file_system_goes_along(vms, mode):
     """The open file is what counts."""
     vm = started(vms)
     os.unlink(vm.image)
-    vm.update(mode)
+    update(vm, mode)
     goes_on(vm)
     body = vm.body
     assert (body.bad_blocks, body.bad_status) == (0, 0)
@@ -192,7 +192,7 @@ def test_nodes_go_along(vms, loops):
                  "-device", "virtio-blk-pci,drive=d"]
     vm.start()
     for i in range((loops + 9) // 10 + 2):
-        vm.update(MODES[i % 3])
+        update(vm, MODES[i % 3])
         goes_on(vm, 50)
     check(vm)
 
@@ -202,7 +202,7 @@ def test_drives_of_a_monitor_go_along(vms):
     other = make_image(vm, MIB, "other.raw")
     vm.qmp.cmd("blockdev-add", driver="file", filename=other, node_name="n1")
     for mode in MODES:
-        vm.update(mode)
+        update(vm, mode)
         with pytest.raises(QmpError, match="Duplicate"):
             vm.qmp.cmd("blockdev-add", driver="file", filename=other, node_name="n1")
     vm.qmp.cmd("blockdev-del", node_name="n1")
@@ -224,7 +224,7 @@ def test_a_drive_that_was_removed_does_not_come_back(vms):
     vm.qmp.cmd("blockdev-del", node_name="d1")
     os.unlink(other)
     for mode in MODES:
-        vm.update(mode)
+        update(vm, mode)
         assert [b["device"] for b in vm.qmp.cmd("query-block")] == ["d0"]
     check(vm)
 
@@ -258,6 +258,6 @@ def test_without_io_uring_disks_work_as_well(vms):
     # The filter stays with the process.
     vm.program = BATON
     for mode in ("exec", "graft"):
-        vm.update(mode)
+        update(vm, mode)
         goes_on(vm, 50)
     check(vm)

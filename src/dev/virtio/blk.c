@@ -277,6 +277,8 @@ static int start_request(struct blk_request *r, struct virtq_chain *c, struct er
 	int ret = find_parts(r, c, &header, e);
 
 	if (ret) {
+		/* Nobody waits for it: the driver is to reset the device. */
+		virtqueue_set_aside(queue_of(r->blk, r->queue));
 		put_request(r);
 		return ret;
 	}
