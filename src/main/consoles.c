@@ -219,7 +219,7 @@ int consoles_offer(struct consoles *cs, struct vm *vm, struct err *e)
 
 		c->backend.kind = BACKEND_CHARDEV;
 		c->backend.object = c->chr;
-		snprintf(c->backend.id, sizeof(c->backend.id), "%s", c->label);
+		memcpy(c->backend.id, c->label, MIN(sizeof(c->label), sizeof(c->backend.id)));
 		r = backend_add(vm, &c->backend, e);
 		if (!r && c->front != FRONT_NONE)
 			c->backend.user = users[c->front];

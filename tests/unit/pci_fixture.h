@@ -213,6 +213,7 @@ static inline void pci_fixture_fini(struct pci_fixture *f)
 {
 	vm_destroy_devices(&f->vm);
 	doorbells_fini(&f->vm);
+	json_decref(f->vm.removed);
 	assert_true(list_empty(&f->vm.mmio.regions));
 	loop_destroy(f->vm.loop);
 	pthread_mutex_unlock(&f->vm.lock);

@@ -127,9 +127,10 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 	unsigned int now;
 
-	virtio_fixture_fini(&f->v);
+	vm_destroy_devices(&f->v.pci.vm);
 	chardev_close(f->chr[0]);
 	chardev_close(f->chr[1]);
+	virtio_fixture_fini(&f->v);
 	now = fd_count() - f->fds;
 	free(f);
 	return now ? -1 : 0;

@@ -337,7 +337,7 @@ static int init_queue(struct virtio *v, struct vm *vm, unsigned int i, uint32_t 
 		.virtio = v,
 		.index = i,
 	};
-	snprintf(name, sizeof(name), "%s/%u", v->pci.dev->path, i);
+	snprintf(name, sizeof(name), "%s/%u", v->pci.dev->path, i % VIRTIO_MAX_QUEUES);
 	return doorbell_init(&vq->bell, vm, name, on_bell, vq, e);
 }
 
