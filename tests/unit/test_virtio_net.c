@@ -107,7 +107,6 @@ static void drive(struct bench *b, uint64_t features)
 
 static void end(struct bench *b)
 {
-	json_decref(b->f.pci.vm.removed);
 	virtio_fixture_fini(&b->f);
 	close_fd(&b->peer);
 }
