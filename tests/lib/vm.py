@@ -403,10 +403,6 @@ class Vm:
             if time.monotonic() > end:
                 raise Failed("still inmigrate; %s" % self.proc.log())
             time.sleep(0.001)
-        answer = self.qmp.cmd("query-migrate")
-        if answer.get("status") == "failed":
-            raise Failed("exec failed: %s; %s" % (answer.get("error-desc"),
-                                                  self.proc.log()))
         self.updates += 1
         return events
 

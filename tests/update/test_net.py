@@ -4,6 +4,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import time
 
 import pytest
@@ -360,6 +361,9 @@ def _name(pid):
 def test_passt_lives_through_updates(vms, loops):
     if not shutil.which("passt"):
         pytest.skip("NO PASST: install the package of that name")
+    if subprocess.run(["unshare", "-U", "true"], check=False,
+                      stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("NO RIGHT TO A USER NAMESPACE, which passt wants")
     before = passt_pids()
     netdev = "passt,id=n0,address=192.0.2.2,netmask=255.255.255.0,gateway=192.0.2.1,quiet=on"
     vm = vms("net", extra=("-netdev", netdev) + CARD).start()

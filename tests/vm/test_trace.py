@@ -60,12 +60,13 @@ def test_both_sides_of_a_transfer_tell_of_the_descriptors(vms):
     sent = lines(old.log(), old.pid)
     in_order(sent, [
         ("cpr_find_fd", "ram0, id 0 returns -1"),
+        ("cpr_save_fd", r"chardevs:listen, id 1, fd \d+"),
         ("cpr_save_fd", r"ram0, id 0, fd \d+"),
         ("cpr_save_fd", r"/rom@etc/acpi/tables, id 0, fd \d+"),
         ("cpr_save_fd", r"baton-owner, id 0, fd \d+"),
         ("cpr_state_save", "cpr-transfer mode"),
         ("cpr_transfer_output", cpr)])
-    assert len(sent) == 6
+    assert len(sent) == 7
     new = lines(vm.proc.log(), vm.pid)
     in_order(new, [
         ("cpr_transfer_input", cpr),
@@ -73,10 +74,11 @@ def test_both_sides_of_a_transfer_tell_of_the_descriptors(vms):
         ("cpr_find_fd", r"ram0, id 0 returns \d+"),
         ("cpr_find_fd", r"/rom@etc/acpi/tables, id 0 returns \d+"),
         ("cpr_find_fd", r"baton-owner, id 0 returns \d+"),
+        ("cpr_delete_fd", "chardevs:listen, id 1"),
         ("cpr_delete_fd", "ram0, id 0"),
         ("cpr_delete_fd", "/rom@etc/acpi/tables, id 0"),
         ("cpr_delete_fd", "baton-owner, id 0")])
-    assert len(new) == 8
+    assert len(new) == 9
     vm.check_no_errors()
 
 
@@ -120,7 +122,7 @@ def test_steps_state_and_owner_of_a_hand_over_are_in_order(vms):
     sent, took = lines(old.log()), lines(vm.proc.log())
     steps = [a for name, a in sent if name == "handover_step"]
     assert steps == ["connect", "prepare", "link", "stop", "save", "offer",
-                     "done"]
+                     "give", "done"]
     in_order(sent, [
         ("vcpu_resume", "cpu_index 1"),
         ("migration_socket_outgoing_connected", "hostname=.*main1.sock"),
