@@ -10,7 +10,7 @@
  * tables of the new process and in KVM's. With huge pages there are 512 times fewer. But Linux gives
  * shared memory huge pages of itself only if the host's shmem_enabled says so, which by default
  * it does not. Whoever asks for particular memory gets them all the same (MADV_COLLAPSE, Linux
- * 6.1): pages that are there are copied into a huge one, in place of which the guest does not see
+ * 6.1; used from 6.12 on): pages that are there are copied into a huge one, in place of which the guest does not see
  * a difference.
  *
  * So from time to time a thread looks through RAM for pieces of 2 MiB of which every page is in

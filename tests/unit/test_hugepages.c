@@ -105,7 +105,8 @@ static void create(struct fixture *f)
 	struct err e;
 
 	if (!mem_may_make_huge()) {
-		print_message("SKIPPED: THIS HOST HAS NO TRANSPARENT HUGE PAGES\n");
+		print_message(
+			"SKIPPED: THIS HOST GIVES NO TRANSPARENT HUGE PAGES, OR IS TOO OLD\n");
 		skip();
 	}
 	assert_int_equal(hugepages_create(&f->hugepages, &cfg, &e), 0);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Guest RAM is gathered into huge pages, and the guest and its updates do not notice."""
 
+import os
 import random
 import time
 
@@ -19,6 +20,8 @@ def may_gather():
               encoding="ascii") as f:
         if "[never]" in f.read():
             return "THIS HOST HAS NO TRANSPARENT HUGE PAGES"
+    if tuple(int(x) for x in os.uname().release.split(".")[:2]) < (6, 12):
+        return "THIS KERNEL IS TOO OLD TO GATHER HUGE PAGES"
     return None
 
 
