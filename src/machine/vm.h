@@ -78,7 +78,7 @@ struct vm {
 	struct io_bus pio;    /* [m]                                                     */
 	struct io_bus mmio;   /* [m]                                                     */
 	struct pci_host *pci; /* [c] the PCI buses; NULL: there are none                 */
-	struct list devices;  /* [l] struct device                                       */
+	struct list devices;  /* [m] struct device                                       */
 	uint32_t nr_unnamed;  /* [l] devices that were asked for without an id, so far   */
 	bool only_migratable; /* [c] a device that cannot be saved is refused            */
 	bool devices_held;    /* [m] see device_list_hold()                              */
@@ -90,8 +90,8 @@ struct vm {
 	unsigned int nr_vcpus;
 	/* [c] What -cpu host offers; NULL: vCPUs are adopted, or vm_config.cpuid_in_state. */
 	struct kvm_cpuid2 *cpuid;
-	struct hugepages
-		*hugepages;     /* [l] gathers RAM into huge pages; not owned; NULL: nobody does */
+	/* [l] Gathers RAM into huge pages; not owned; NULL: nobody does. */
+	struct hugepages *hugepages;
 	enum runstate runstate; /* [m]                                                 */
 	bool was_suspended;     /* [m] the stopped guest is asleep (S3)                */
 	bool no_reboot;         /* [c] a guest reset ends the process                  */
