@@ -211,7 +211,6 @@ static int check_transport(enum migration_mode mode, const struct channel *c, st
 	return 0;
 }
 
-/* In the order the field knows. */
 static int check_programs(const struct migration *m, enum migration_mode mode,
 			  const struct channel *main_channel, struct err *e)
 {
@@ -225,6 +224,7 @@ static int check_programs(const struct migration *m, enum migration_mode mode,
 		       executes ? migration_mode_name(mode) : "an exec: channel");
 }
 
+/* In the order the field knows. */
 int migration_check(const struct migration *m, enum migration_mode mode, char *const *command,
 		    const struct channel *main_channel, const struct channel *cpr, struct err *e)
 {
