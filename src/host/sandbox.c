@@ -8,6 +8,8 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +17,12 @@
 
 #include "base/util.h"
 #include "host/sandbox.h"
+
+/*
+ * Environment of the next image in this process: the process in which this list is in force, for
+ * whoever started the first one may have had a list of their own.
+ */
+#define MARK "BATON_SANDBOX"
 
 /* Newer than the headers of Debian 12. */
 #ifndef LANDLOCK_ACCESS_FS_REFER
@@ -169,11 +177,15 @@ static const int calls[] = {
 	SYS_seccomp,
 };
 
-/* Beside these, where programs may be started; else clone() makes threads only. */
+/* Beside these, where programs may be started. */
 static const int spawn_calls[] = {
-	SYS_clone, SYS_clone3, SYS_execve,  SYS_execveat,
-	SYS_fork,  SYS_vfork,  SYS_setpgid, SYS_setsid,
+	SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_setpgid, SYS_setsid,
 };
+
+/* A namespace of one's own brings privileges along. */
+#define NEW_NAMESPACES                                                                             \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | \
+	 CLONE_NEWCGROUP)
 
 enum {
 	MAX_RULES = ARRAY_SIZE(calls) + ARRAY_SIZE(spawn_calls),
@@ -190,7 +202,7 @@ bool sandbox_allows(int call)
 	for (size_t i = 0; i < ARRAY_SIZE(spawn_calls); i++)
 		if (spawn_calls[i] == call)
 			return true;
-	return false;
+	return call == SYS_clone;
 }
 
 struct program {
@@ -215,15 +227,20 @@ static void put_rule(struct program *p, int call, uint32_t verdict)
 	put(p, BPF_RET | BPF_K, 0, 0, verdict);
 }
 
-/* Threads may be started all the same; the C library does without clone3, which hides its flags. */
-static void put_threads_only(struct program *p)
+/*
+ * Threads may be started in any case, namespaces in none. The C library does without clone3,
+ * which hides its flags.
+ */
+static void put_clone(struct program *p, bool no_spawn)
 {
 	put_rule(p, SYS_clone3, UNKNOWN);
-	put(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 4, SYS_clone);
+	put(p, BPF_JMP | BPF_JEQ | BPF_K, 0, 6, SYS_clone);
 	load_word(p, offsetof(struct seccomp_data, args[0]));
-	put(p, BPF_JMP | BPF_JSET | BPF_K, 0, 1, CLONE_THREAD);
-	put(p, BPF_RET | BPF_K, 0, 0, ALLOW);
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 0, 1, NEW_NAMESPACES);
 	put(p, BPF_RET | BPF_K, 0, 0, DENY);
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 1, 0, CLONE_THREAD);
+	put(p, BPF_RET | BPF_K, 0, 0, no_spawn ? DENY : ALLOW);
+	put(p, BPF_RET | BPF_K, 0, 0, ALLOW);
 }
 
 /*
@@ -243,8 +260,7 @@ static int load_filter(bool no_spawn, struct err *e)
 		put_rule(&p, calls[i], ALLOW);
 	for (size_t i = 0; !no_spawn && i < ARRAY_SIZE(spawn_calls); i++)
 		put_rule(&p, spawn_calls[i], ALLOW);
-	if (no_spawn)
-		put_threads_only(&p);
+	put_clone(&p, no_spawn);
 	put(&p, BPF_RET | BPF_K, 0, 0, DENY);
 	prog.len = p.n;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog))
@@ -355,13 +371,21 @@ static int limit_paths(const struct sandbox_config *c, struct err *e)
 
 bool sandbox_is_entered(void)
 {
-	return prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER;
+	const char *pid = getenv(MARK);
+
+	return pid && strtol(pid, NULL, 10) == getpid() &&
+	       prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER;
 }
 
 int sandbox_enter(const struct sandbox_config *c, struct err *e)
 {
+	char pid[16];
 	int r = 0;
 
+	/* First what may fail without a trace. */
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	if (setenv(MARK, pid, 1))
+		return err_set_errno(e, "cannot set %s", MARK);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_set_errno(e, "cannot give up gaining privileges");
 	if (c->nr_paths)

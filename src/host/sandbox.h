@@ -37,7 +37,7 @@ struct sandbox_config {
  */
 int sandbox_enter(const struct sandbox_config *c, struct err *e);
 
-/* This process has a list of system calls already, this one or another. */
+/* This process is in such a sandbox already: an image before this one has entered it. */
 bool sandbox_is_entered(void);
 
 /* Whether a sandbox may contain the system call SYS_...; for tests. */

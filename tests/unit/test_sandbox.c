@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,7 +54,8 @@ static int dangerous_calls(void)
 		syscall(SYS_add_key, NULL, NULL, NULL, 0, 0),
 		syscall(SYS_init_module, NULL, 0, NULL),
 		syscall(SYS_perf_event_open, NULL, 0, 0, 0, 0),
-		syscall(SYS_unshare, 0x10000000),
+		syscall(SYS_unshare, CLONE_NEWUSER),
+		syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, 0),
 		syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0),
 	};
 
@@ -105,6 +108,24 @@ static void programs_are_started_unless_that_is_denied_and_threads_always(void *
 	(void)state;
 	assert_int_equal(in_sandbox(&allow, threads_and_programs), 0);
 	assert_int_equal(in_sandbox(&deny, threads_and_programs), 2);
+}
+
+static int is_entered(void)
+{
+	return sandbox_is_entered() ? 0 : 1;
+}
+
+/* A list that somebody else has put this process on is not ours. */
+static void only_our_own_sandbox_counts_as_entered(void **state)
+{
+	const struct sandbox_config c = { .no_spawn = false };
+
+	(void)state;
+	assert_int_equal(in_sandbox(&c, is_entered), 0);
+	assert_false(sandbox_is_entered());
+	setenv("BATON_SANDBOX", "1", 1);
+	assert_false(sandbox_is_entered());
+	unsetenv("BATON_SANDBOX");
 }
 
 static int open_paths(void)
@@ -187,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_not_on_the_list_fails_and_kills_nobody),
 		cmocka_unit_test(programs_are_started_unless_that_is_denied_and_threads_always),
+		cmocka_unit_test(only_our_own_sandbox_counts_as_entered),
 		cmocka_unit_test(only_given_paths_are_open),
 		cmocka_unit_test(a_path_that_is_not_there_is_named),
 		cmocka_unit_test(options_are_read_and_bad_ones_named),
