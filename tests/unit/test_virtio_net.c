@@ -2,10 +2,12 @@
 /* The virtio network card, driven by its rings; its back end is a stream. */
 #include <fcntl.h>
 #include <linux/virtio_net.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "dev/virtio/net.h"
 #include "dev/virtio/net_impl.h"
+#include "host/clock.h"
 #include "machine/backend.h"
 #include "virtio_fixture.h"
 
@@ -237,6 +239,74 @@ static void frames_go_out_however_they_are_cut(void **state)
 		for (unsigned int i = 0; i < 60; i++)
 			assert_int_equal(got[i], piece);
 	}
+	finish(&b);
+}
+
+enum {
+	RACE_FRAMES = 50000,
+	RACE_IDLE_NS = 2000000000, /* nothing moves in that time: nothing ever will */
+};
+
+/* A driver on a processor of its own, that offers a frame as soon as the one before was taken. */
+struct race {
+	struct bench *b;
+	int frames; /* atomic: that came back  */
+	bool kick;  /* atomic: the bell rang    */
+	bool stop;  /* atomic                   */
+};
+
+static void *offer_frames(void *arg)
+{
+	struct race *r = arg;
+	struct drv *d = &r->b->q[TX];
+	struct vring_used_elem u;
+
+	for (int n = 0; n < RACE_FRAMES; n++) {
+		/* The device looks at the ring for the last time just now, or a little later. */
+		for (int pause = n % 16; pause; pause--)
+			__asm__ volatile("pause");
+		drv_offer(d, 0);
+		if (drv_must_kick(d))
+			__atomic_store_n(&r->kick, true, __ATOMIC_RELEASE);
+		while (!drv_collect(d, &u))
+			if (__atomic_load_n(&r->stop, __ATOMIC_ACQUIRE))
+				return NULL;
+		__atomic_store_n(&r->frames, n + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void a_frame_offered_while_the_device_finds_no_more_is_not_forgotten(void **state)
+{
+	struct bench b;
+	struct race r = { .b = &b };
+	uint8_t got[BUF];
+	pthread_t thread;
+	uint64_t moved;
+	int seen = 0;
+
+	(void)state;
+	begin(&b, "");
+	drive(&b, ALL_OWN);
+	memset(drv_ptr(&b.f.mem, buffer(0)), 0, VNET_HEADER + 60);
+	drv_set(&b.q[TX], 0, buffer(0), VNET_HEADER + 60, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, offer_frames, &r), 0);
+	moved = clock_boottime_ns();
+	while (seen < RACE_FRAMES && clock_boottime_ns() - moved < RACE_IDLE_NS) {
+		int frames = __atomic_load_n(&r.frames, __ATOMIC_ACQUIRE);
+
+		if (frames != seen)
+			moved = clock_boottime_ns();
+		seen = frames;
+		if (__atomic_exchange_n(&r.kick, false, __ATOMIC_ACQ_REL))
+			virtio_ring(&b.f, TX);
+		virtio_turn(&b.f);
+		while (take_frame(&b, got, sizeof(got)))
+			;
+	}
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	assert_int_equal(seen, RACE_FRAMES);
 	finish(&b);
 }
 
@@ -794,6 +864,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_card_on_a_stream_offers_no_offloads),
 		cmocka_unit_test(frames_go_out_however_they_are_cut),
+		cmocka_unit_test(a_frame_offered_while_the_device_finds_no_more_is_not_forgotten),
 		cmocka_unit_test(what_is_no_frame_is_dropped),
 		cmocka_unit_test(a_frame_without_a_header_breaks_the_card_until_it_is_reset),
 		cmocka_unit_test(frames_wait_while_nobody_reads_them),

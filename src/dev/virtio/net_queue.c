@@ -82,14 +82,15 @@ void vnet_transmit(struct virtio_net *n, unsigned int pair)
 	virtqueue_set_notification(q, false);
 	for (;;) {
 		r = virtqueue_pop(q, &c, &e);
-		if (!r && !virtqueue_has_avail(q)) {
+		/* One that comes now is notified, or seen here. */
+		if (!r) {
 			virtqueue_set_notification(q, true);
-			if (virtqueue_has_avail(q)) {
-				virtqueue_set_notification(q, false);
-				continue;
-			}
+			if (!virtqueue_has_avail(q))
+				break;
+			virtqueue_set_notification(q, false);
+			continue;
 		}
-		if (r <= 0)
+		if (r < 0)
 			break;
 		r = transmit_one(n, pair, &c, &e);
 		if (r == -EAGAIN) {
