@@ -104,15 +104,28 @@ static void handle_io(struct vcpu *v)
 	}
 }
 
+/* What is known of where the guest was; AMD's processors forget it in a triple fault. */
+static void log_registers(const struct vcpu *v)
+{
+	struct kvm_vcpu_events ev = { 0 };
+	struct kvm_sregs s = { 0 };
+	struct kvm_regs r = { 0 };
+	struct err ignored;
+
+	kvm_get_regs(v->fd, &r, &ignored);
+	kvm_get_sregs(v->fd, &s, &ignored);
+	kvm_get_vcpu_events(v->fd, &ev, &ignored);
+	log_info("vCPU %u: rip %#llx rsp %#llx flags %#llx cs %#x cr0 %#llx cr2 %#llx cr3 %#llx "
+		 "cr4 %#llx efer %#llx idt %#llx exception %u%s",
+		 v->index, r.rip, r.rsp, r.rflags, s.cs.selector, s.cr0, s.cr2, s.cr3, s.cr4,
+		 s.efer, s.idt.base, ev.exception.nr, ev.exception.injected ? " injected" : "");
+}
+
 /* Gives up on the guest: it stays as it is, the operator decides. */
 static void fail(struct vcpu *v, const char *what, uint64_t detail)
 {
-	struct kvm_regs regs = { 0 };
-	struct err ignored;
-
-	kvm_get_regs(v->fd, &regs, &ignored);
-	log_error("vCPU %u cannot go on: %s (%#llx) at rip %#llx", v->index, what,
-		  (unsigned long long)detail, (unsigned long long)regs.rip);
+	log_error("vCPU %u cannot go on: %s (%#llx)", v->index, what, (unsigned long long)detail);
+	log_registers(v);
 	__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
 	trace_kvm_exit_error(v->index, what, detail);
 	v->vm->failed = true;
@@ -146,6 +159,7 @@ static void handle_exit(struct vcpu *v)
 		/* A triple fault: the processor waits for the reset it causes. */
 		trace_kvm_exit_shutdown(v->index);
 		log_warn("vCPU %u: triple fault, the guest is reset", v->index);
+		log_registers(v);
 		__atomic_store_n(&v->run_wanted, false, __ATOMIC_RELEASE);
 		vm_request_reset(v->vm, "guest-reset");
 		break;
