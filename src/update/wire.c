@@ -146,6 +146,15 @@ static int put_frame(const struct sink *to, enum wire_type type, const void *pay
 	return sock_send_all(to->sock, b->data, b->len, fd, to->deadline_ns, e);
 }
 
+/* Likewise, of a payload that may have found no memory. */
+static int put_built(const struct sink *to, enum wire_type type, const struct buf *payload, int fd,
+		     struct err *e)
+{
+	if (payload->failed)
+		return err_set(e, ENOMEM, "no memory for a message");
+	return put_frame(to, type, payload->data, payload->len, fd, e);
+}
+
 static int put_state(const struct cpr_state *s, const struct sink *to, struct err *e)
 {
 	AUTO_BUF b = { 0 };
@@ -154,12 +163,12 @@ static int put_state(const struct cpr_state *s, const struct sink *to, struct er
 	buf_put_be32(&b, s->version);
 	buf_put_be32(&b, (uint32_t)s->pid);
 	buf_put_be32(&b, s->mode);
-	r = put_frame(to, WIRE_HELLO, b.data, b.len, -1, e);
+	r = put_built(to, WIRE_HELLO, &b, -1, e);
 	for (size_t i = 0; !r && i < s->nr_fds; i++) {
 		b.len = 0;
 		buf_put_be32(&b, s->fds[i].id);
 		buf_put_str(&b, s->fds[i].name);
-		r = put_frame(to, WIRE_FD, b.data, b.len, s->fds[i].fd, e);
+		r = put_built(to, WIRE_FD, &b, s->fds[i].fd, e);
 	}
 	if (!r)
 		r = put_frame(to, WIRE_CONFIG, s->config, strlen(s->config), -1, e);
