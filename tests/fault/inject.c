@@ -63,6 +63,7 @@ static int hit(enum kind kind, const char *call)
 	__atomic_store_n(&page->hit, 1, __ATOMIC_RELEASE);
 	n = snprintf(line, sizeof(line), "inject: call %u, %s\n", page->target, call);
 	syscall(SYS_write, 2, line, (size_t)n);
+	errno = ENOMEM;
 	return 1;
 }
 
