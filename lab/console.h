@@ -78,6 +78,7 @@ struct console {
 	double offsets_s[OFFSET_LINES];
 	uint64_t max_gap_us; /* largest since it was last set to zero */
 	int still_lines;     /* reports in a row in which a vCPU stood still */
+	int uncounted_lines; /* reports in a row with the same count         */
 	int64_t rate_min, rate_max;
 };
 
