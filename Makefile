@@ -95,6 +95,9 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libbaton.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
+# It decides whether there is memory.
+$(B)/unit/test_json_memory: LDFLAGS += -Wl,--wrap=malloc
+
 # State without the machine: these units link once more, with base, state and the sources
 # named after them and with nothing of the machine, KVM or the monitors.
 ALONE := test_vmstate: test_vmstate_audit: test_stream: test_stream_ram: \

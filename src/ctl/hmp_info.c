@@ -2,6 +2,7 @@
 /* What the human monitor's `info` shows, made of the answers of QMP. */
 #include <string.h>
 
+#include "base/json_memory.h"
 #include "base/util.h"
 #include "ctl/cmd_block.h"
 #include "ctl/cmd_trace.h"
@@ -261,7 +262,7 @@ static void info_qtree(struct hmp_call *c, char *rest)
 			hmp_print(c, "dev: %s, id \"%s\"\n", d->spec->type->driver, d->id);
 		json_object_foreach(o, name, v)
 		{
-			AUTO_FREE char *text = json_dumps(v, JSON_ENCODE_ANY);
+			AUTO_FREE char *text = json_text(v, JSON_ENCODE_ANY);
 
 			if (strcmp(name, "driver") && strcmp(name, "id"))
 				hmp_print(c, "  %s = %s\n", name, text ? text : "?");

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json_memory.h"
 #include "base/parse.h"
 #include "base/util.h"
 #include "machine/device_type.h"
@@ -617,8 +618,8 @@ void device_spec_fini(struct device_spec *s)
 static int tell_difference(const struct prop *p, const json_t *ours, const json_t *theirs,
 			   struct err *e)
 {
-	AUTO_FREE char *here = ours ? json_dumps(ours, JSON_ENCODE_ANY) : NULL;
-	AUTO_FREE char *there = theirs ? json_dumps(theirs, JSON_ENCODE_ANY) : NULL;
+	AUTO_FREE char *here = ours ? json_text(ours, JSON_ENCODE_ANY) : NULL;
+	AUTO_FREE char *there = theirs ? json_text(theirs, JSON_ENCODE_ANY) : NULL;
 
 	return err_set(e, EINVAL, "'%s' is %.100s there and %.100s here", p->name,
 		       there ? there : "not given", here ? here : "not given");
@@ -740,7 +741,7 @@ static void print_prop(const struct prop *p)
 			printf(" %s", prop_values(p)[i]);
 	}
 	if (initial)
-		text = json_dumps(initial, JSON_ENCODE_ANY);
+		text = json_text(initial, JSON_ENCODE_ANY);
 	if (text && p->kind == PROP_BOOL)
 		printf(" (default: %s)", p->initial ? "on" : "off");
 	else if (text)

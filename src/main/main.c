@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "boot/boot.h"
@@ -607,12 +608,12 @@ static void take_apart(struct program *p)
 
 int main(int argc, char **argv)
 {
-	struct program *p = calloc(1, sizeof(*p));
+	static struct program program;
+	struct program *p = &program;
 	struct err e, bad_options, bad_trace;
 	int code = 1, r, parsed, traced = 0;
 
-	if (!p)
-		return 1;
+	json_memory_init();
 	p->argv = argv;
 	p->firmware.rom.file.fd = -1;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
@@ -666,6 +667,5 @@ int main(int argc, char **argv)
 	}
 	device_options_fini(&p->opt.devices);
 	drive_options_fini(&p->opt.drives);
-	free(p);
 	return code;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_memory.h"
 #include "base/util.h"
 #include "host/process.h"
 #include "update/extras.h"
@@ -28,7 +29,7 @@ bool extras_are_known_to(const char *name)
 /* Appends `,"KEY":VALUE` to an object that is not closed yet. */
 static int put_member(struct buf *to, const char *key, const json_t *value, struct err *e)
 {
-	AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	AUTO_FREE char *text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY);
 
 	if (!text)
 		return err_set(e, ENOMEM, "no memory for the configuration");

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "host/clock.h"
@@ -33,7 +34,7 @@ int late_send_wants(struct migration *m, struct err *e)
 
 	if (!m->wants)
 		return 0;
-	text = json_dumps(m->wants, JSON_COMPACT);
+	text = json_text(m->wants, JSON_COMPACT);
 	if (!text)
 		return err_set(e, ENOMEM, "no memory for what the old side is asked for");
 	return wire_send(m->cpr_sock, WIRE_WANT, text, strlen(text), soon(), e);
@@ -82,7 +83,7 @@ static int gather(const struct migration *m, struct cpr_state *s, struct err *e)
 		if (!r && value)
 			json_object_set_new(all, x->key, value);
 	}
-	s->config = r ? NULL : json_dumps(all, JSON_COMPACT);
+	s->config = r ? NULL : json_text(all, JSON_COMPACT);
 	json_decref(all);
 	if (!r && !s->config)
 		r = err_set(e, ENOMEM, "no memory to describe the clients");

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "base/util.h"
@@ -518,7 +519,7 @@ char *machine_config_text(const struct migration *m)
 		json_object_set_new(j, "state-offset",
 				    json_integer((json_int_t)m->main_channel.offset));
 	}
-	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	text = j ? json_text(j, JSON_COMPACT) : NULL;
 	json_decref(j);
 	return text;
 }
