@@ -118,6 +118,9 @@ void session_start(struct session *s, struct chardev *chr, const struct session_
 {
 	*s = (struct session){ .chr = chr, .ops = ops, .opaque = opaque };
 	fd_store_init(&s->fds);
+	/* All that will ever be taken at a time: no memory is wanted when a command comes. */
+	buf_reserve(&s->in, INPUT_CHUNK);
+	s->in.failed = false;
 	chardev_attach(chr, &session_front, s);
 }
 
