@@ -128,8 +128,8 @@ void virtio_broken(struct virtio *v, const struct err *e)
 
 	v->broken++;
 	if (!v->said_ns || now - v->said_ns > SAY_NS) {
-		log_warn("virtio device %s waits for its driver to reset it, the %" PRIu64
-			 ". time: %s",
+		log_warn("virtio device %s stops until its driver resets it (%" PRIu64
+			 " so far): %s",
 			 v->pci.dev->path, v->broken, e->msg);
 		v->said_ns = now;
 	}
@@ -265,8 +265,9 @@ int virtio_fits(const struct virtio *v, const struct virtio_state *s, struct err
 			       "the guest uses features %#" PRIx64
 			       " of %s, which are not offered here",
 			       s->features & ~v->features, v->pci.dev->path);
-	if (s->status & VIRTIO_CONFIG_S_DRIVER_OK && !done)
-		return err_set(e, EINVAL, "%s has a driver without features", v->pci.dev->path);
+	if (done ? !(s->features & BIT(VIRTIO_F_VERSION_1)) : s->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		return err_set(e, EINVAL, "%s has a driver that has not agreed on version 1",
+			       v->pci.dev->path);
 	if (s->config_vector != PCI_NO_VECTOR && s->config_vector >= v->pci.nr_vectors)
 		return err_set(e, EINVAL, "%s has vector %u, here there are %u", v->pci.dev->path,
 			       s->config_vector, v->pci.nr_vectors);
