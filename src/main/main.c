@@ -346,14 +346,39 @@ static void write_pidfile(struct program *p)
 		log_error("%s", e.msg);
 }
 
+/*
+ * The image before may have been in it, and then so is this one. Once there is a guest it does not end
+ * for want of it.
+ */
+static int enter_sandbox(struct program *p, bool has_guest, struct err *e)
+{
+	int r;
+
+	if (!p->opt.sandbox.on)
+		return 0;
+	migration_forbid_programs(p->migration, p->opt.sandbox.config.no_spawn);
+	if (has_guest && sandbox_is_entered())
+		return 0;
+	r = sandbox_enter(&p->opt.sandbox.config, e);
+	if (!r || !has_guest)
+		return r ? err_prefix(e, "-sandbox") : 0;
+	log_error("-sandbox: %s; the guest goes on without", e->msg);
+	return 0;
+}
+
 static void on_migration_status(void *opaque, enum migration_status status)
 {
 	struct program *p = opaque;
 	struct migration_info info;
+	struct err ignored;
 
 	migration_info(p->migration, &info);
-	if (info.incoming && status == MIGRATION_COMPLETED)
-		write_pidfile(p);
+	if (!info.incoming || status != MIGRATION_COMPLETED)
+		return;
+	write_pidfile(p);
+	/* Earlier it could keep this image from falling back, and the next one in its bounds. */
+	if (p->cpr_by_exec)
+		enter_sandbox(p, true, &ignored);
 }
 
 /* The next image shall find the terminal as this one found it. */
@@ -468,26 +493,6 @@ static int start_grafted(struct program *p, struct err *e)
 	return 0;
 }
 
-/*
- * The image before may have been in it, and then so is this one. Once there is a guest it does not end
- * for want of it.
- */
-static int enter_sandbox(struct program *p, bool has_guest, struct err *e)
-{
-	int r;
-
-	if (!p->opt.sandbox.on)
-		return 0;
-	migration_forbid_programs(p->migration, p->opt.sandbox.config.no_spawn);
-	if (has_guest && sandbox_is_entered())
-		return 0;
-	r = sandbox_enter(&p->opt.sandbox.config, e);
-	if (!r || !has_guest)
-		return r ? err_prefix(e, "-sandbox") : 0;
-	log_error("-sandbox: %s; the guest goes on without", e->msg);
-	return 0;
-}
-
 /* Cold start, or the wait for a guest to take over. */
 static int start(struct program *p, struct err *e)
 {
@@ -497,7 +502,8 @@ static int start(struct program *p, struct err *e)
 		r = start_grafted(p, e);
 		return r ? r : enter_sandbox(p, true, e);
 	}
-	r = enter_sandbox(p, p->cpr_by_exec, e);
+	/* After an exec once the guest is here: on_migration_status(). */
+	r = p->cpr_by_exec ? 0 : enter_sandbox(p, false, e);
 	if (r)
 		return r;
 	if (p->opt.incoming || p->has_cpr)
