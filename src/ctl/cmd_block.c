@@ -175,13 +175,12 @@ static int query_block(struct ctl *ctl, json_t *args, json_t **ret, struct err *
 	return 0;
 }
 
-static int refuse_in_update(const struct ctl *ctl, struct err *e)
+/* What the new side was told of the drives holds until the update has ended. */
+static int refuse_in_update(const struct ctl *ctl, const char *command, struct err *e)
 {
 	if (!ctl->config.drives)
 		return err_set(e, ENOTSUP, "this machine has no drives");
-	if (ctl->config.vm->busy)
-		return err_set(e, EBUSY, "an update is at work");
-	return 0;
+	return migration_check_plug(ctl->config.migration, command, e);
 }
 
 static int block_resize(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
@@ -190,7 +189,7 @@ static int block_resize(struct ctl *ctl, json_t *args, json_t **ret, struct err 
 	const char *node = json_string_value(json_object_get(args, "node-name"));
 	json_int_t size = json_integer_value(json_object_get(args, "size"));
 	struct drive *d;
-	int r = refuse_in_update(ctl, e);
+	int r = refuse_in_update(ctl, "block_resize", e);
 
 	(void)ret;
 	if (r)
@@ -214,7 +213,7 @@ static int blockdev_add(struct ctl *ctl, json_t *args, json_t **ret, struct err 
 {
 	struct drive_option o;
 	struct drive *d;
-	int r = refuse_in_update(ctl, e);
+	int r = refuse_in_update(ctl, "blockdev-add", e);
 
 	(void)ret;
 	if (!r)
@@ -224,7 +223,7 @@ static int blockdev_add(struct ctl *ctl, json_t *args, json_t **ret, struct err 
 
 static int blockdev_del(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
-	int r = refuse_in_update(ctl, e);
+	int r = refuse_in_update(ctl, "blockdev-del", e);
 
 	(void)ret;
 	if (!r)
@@ -237,7 +236,7 @@ int block_add_drive(struct ctl *ctl, const char *text, struct err *e)
 {
 	struct drive_option o;
 	struct drive *d;
-	int r = refuse_in_update(ctl, e);
+	int r = refuse_in_update(ctl, "drive_add", e);
 
 	if (!r)
 		r = drive_parse_option(text, &o, e);

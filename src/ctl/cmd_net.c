@@ -23,13 +23,13 @@ static const struct schema_member link_args[] = {
 };
 
 /* Netdevs come and go with what the machine's state consists of: not while that is on its way. */
-static int check_at_rest(struct ctl *ctl, struct err *e)
+static int check_at_rest(struct ctl *ctl, const char *command, struct err *e)
 {
 	if (!ctl->config.netdevs)
 		return err_set(e, ENOTSUP, "this machine has no netdevs");
-	if (ctl->config.vm->busy || ctl->config.vm->foreign)
-		return err_set(e, EBUSY, "the guest is being updated, or not here");
-	return 0;
+	if (ctl->config.vm->foreign)
+		return err_set(e, EBUSY, "%s not allowed: the guest is not here", command);
+	return migration_check_plug(ctl->config.migration, command, e);
 }
 
 static int named_fd(void *opaque, const char *name, struct err *e)
@@ -39,7 +39,7 @@ static int named_fd(void *opaque, const char *name, struct err *e)
 
 int cmd_net_add(struct ctl *ctl, json_t *options, struct err *e)
 {
-	int r = check_at_rest(ctl, e);
+	int r = check_at_rest(ctl, "netdev_add", e);
 
 	if (!r)
 		return netdevs_add(ctl->config.netdevs, options, named_fd, ctl, e);
@@ -59,7 +59,7 @@ static int netdev_add(struct ctl *ctl, json_t *args, json_t **ret, struct err *e
 static int netdev_del(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	const char *id = json_string_value(json_object_get(args, "id"));
-	int r = check_at_rest(ctl, e);
+	int r = check_at_rest(ctl, "netdev_del", e);
 
 	(void)ret;
 	if (!r)
@@ -88,12 +88,14 @@ static int set_link(struct ctl *ctl, json_t *args, json_t **ret, struct err *e)
 {
 	const char *name = json_string_value(json_object_get(args, "name"));
 	struct backend *b = find_link(ctl->config.vm, name);
+	int r;
 
 	(void)ret;
 	if (!b)
 		return err_set(e, COMMAND_NO_DEVICE, "Device '%s' not found", name);
-	if (ctl->config.vm->busy || ctl->config.vm->foreign)
-		return err_set(e, EBUSY, "the guest is being updated, or not here");
+	r = check_at_rest(ctl, "set_link", e);
+	if (r)
+		return r;
 	net_set_link(b->object, json_is_true(json_object_get(args, "up")));
 	return 0;
 }

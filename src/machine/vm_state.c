@@ -187,6 +187,12 @@ static int each_device(struct vm *vm, enum vm_state_scope scope, struct snapshot
 		if (i >= s->nr_items)
 			return err_set(e, EINVAL, "the state list lacks device '%s' %u",
 				       d->class->name, d->instance_id);
+		/* Each into its own: the list was made before, and nothing may have come or gone. */
+		if (s->items[i].desc != d->class->state ||
+		    s->items[i].instance_id != d->instance_id)
+			return err_set(e, EINVAL, "the state list has '%s' %u for device '%s' %u",
+				       s->items[i].idstr, s->items[i].instance_id, d->class->name,
+				       d->instance_id);
 		state = s->items[i++].state;
 		r = fn(d, state, e);
 		if (r)

@@ -422,7 +422,7 @@ int migration_check_plug(const struct migration *m, const char *what, struct err
 {
 	const struct vm *vm = m->vm;
 
-	if (at_work(m))
+	if (at_work(m) || vm->busy || vm->devices_held)
 		return err_set(e, EBUSY, "%s not allowed while migrating", what);
 	if (m->given_away || vm->runstate == RUNSTATE_POSTMIGRATE ||
 	    (vm->foreign && vm->runstate != RUNSTATE_INMIGRATE))

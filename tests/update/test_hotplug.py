@@ -282,7 +282,26 @@ def test_a_port_and_disks_come_before_and_during_a_deferred_update():
         vm.check_no_errors()
 
 
+def back_end_commands(vm):
+    """What would change what the new side has been told of back ends."""
+    return (("netdev_add", {"type": "stream", "id": "n9", "server": True,
+                            "addr": {"type": "unix",
+                                     "path": vm.path("n9.sock")}}),
+            ("netdev_del", {"id": "n0"}),
+            ("set_link", {"name": "n0", "up": False}),
+            ("block_resize", {"node-name": "d0", "size": 1 << 21}),
+            ("blockdev-add", {"driver": "file", "node-name": "d9",
+                              "filename": vm.path("d.img")}),
+            ("blockdev-del", {"node-name": "d0"}))
+
+
 def test_nothing_comes_or_goes_while_an_update_is_at_work(vm):
+    with open(vm.path("d.img"), "wb") as f:
+        f.truncate(1 << 20)
+    vm.extra = list(vm.extra) + [
+        "-netdev", "stream,id=n0,server=on,addr.type=unix,addr.path=" +
+        vm.path("n0.sock"), "-blockdev",
+        "driver=file,node-name=d0,filename=" + vm.path("d.img")]
     vm.start()
     plug(vm, driver="virtio-rng-pci", id="rng0", bus="rp1")
     before = devices(vm)
@@ -291,6 +310,10 @@ def test_nothing_comes_or_goes_while_an_update_is_at_work(vm):
         plug(vm, driver="pcie-root-port", id="rp9")
     with pytest.raises(qmp.QmpError, match="device_del not allowed while"):
         vm.qmp.cmd("device_del", id="rng0")
+    for command, arguments in back_end_commands(vm):
+        with pytest.raises(qmp.QmpError,
+                           match="%s not allowed while" % command):
+            vm.qmp.cmd(command, arguments)
     finish(vm, generation, new)
     assert devices(vm) == before
     unplug(vm, "rng0")
