@@ -253,6 +253,16 @@ int drives_add(struct drives *ds, const struct drive_option *o, const struct dri
 	return 0;
 }
 
+static bool has_word(json_t *list, const char *word)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(list, i, v) if (json_is_string(v) &&
+					   !strcmp(json_string_value(v), word)) return true;
+	return false;
+}
+
 int drives_del(struct drives *ds, const char *name, struct err *e)
 {
 	struct drive *d = drives_find(ds, name);
@@ -262,7 +272,8 @@ int drives_del(struct drives *ds, const char *name, struct err *e)
 	if (d->backend.user)
 		return err_set(e, EBUSY, "Node '%s' is busy: it is used by '%s'", name,
 			       d->backend.user);
-	json_array_append_new(ds->removed, json_string(d->option.id));
+	if (d->of_options && !has_word(ds->removed, d->option.id))
+		json_array_append_new(ds->removed, json_string(d->option.id));
 	destroy(ds, d);
 	return 0;
 }
@@ -334,16 +345,6 @@ int drives_find_carried(const struct cpr_state *state, struct drives_came *out, 
 				     .state = state };
 	json_decref(came);
 	return 0;
-}
-
-static bool has_word(json_t *list, const char *word)
-{
-	json_t *v;
-	size_t i;
-
-	json_array_foreach(list, i, v) if (json_is_string(v) &&
-					   !strcmp(json_string_value(v), word)) return true;
-	return false;
 }
 
 bool drives_was_removed(const struct drives_came *came, const struct drive_option *o)

@@ -42,6 +42,7 @@ struct drive {
 	struct disk disk;
 	struct backend backend; /* by option.id */
 	struct drive *below;    /* the node whose file this is; NULL: none */
+	bool of_options;        /* the command line has it                 */
 };
 
 struct drives {

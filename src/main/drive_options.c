@@ -58,6 +58,8 @@ int drive_options_create(const struct drive_options *o, struct drives *ds,
 		if (drives_was_removed(came, opt))
 			continue;
 		r = drives_add(ds, opt, came, &d, e);
+		if (!r)
+			d->of_options = true;
 		if (!r && opt->interface == DRIVE_IF_VIRTIO)
 			r = add_device(d, devices, e);
 		if (r)
