@@ -28,7 +28,8 @@
 
 enum {
 	PREFIX = 4,
-	CONNECT_MS = 20000,
+	/* Monitors and the guest's devices wait meanwhile. */
+	CONNECT_MS = 3000,
 	PASST_MS = 10000,
 	MAX_PARTS = 1024,
 };
@@ -644,7 +645,8 @@ static int open_with(struct net *n, bool passt, struct err *e)
 	if (q->fd == n->config.fd || (given && given->nr_fds && q->fd == given->fds[0]))
 		q->fd = -1;
 	close_fd(&q->fd);
-	close_stream(n, false);
+	/* So does the address of a server that was handed over. */
+	close_stream(n, given != NULL);
 	return r;
 }
 
