@@ -403,6 +403,10 @@ class Vm:
             if time.monotonic() > end:
                 raise Failed("still inmigrate; %s" % self.proc.log())
             time.sleep(0.001)
+        answer = self.qmp.cmd("query-migrate")
+        if answer["status"] != "completed":
+            raise Failed("exec %s: %s; %s" % (
+                answer["status"], answer.get("error-desc"), self.proc.log()))
         self.updates += 1
         return events
 

@@ -110,6 +110,7 @@ def fail_to(vm, mode):
         if mode == "exec":
             vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
             vm.wait_exec()
+            assert vm.qmp.cmd("query-migrate")["status"] == "failed"
             return
         vm.qmp.cmd("migrate")
         answer = vm.wait_migrate()
