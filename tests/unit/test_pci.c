@@ -242,6 +242,8 @@ static void messages_are_sent_as_the_table_says(void **state)
 	/* Entries read back; beyond the table there is nothing. */
 	assert_int_equal(bus_get(&f->vm.mmio, MSIX_AT + 24, 4), 0x41);
 	assert_int_equal(bus_get(&f->vm.mmio, MSIX_AT + 16, 8), 0xfee01000);
+	/* Nor does what lies behind an entry's end come out. */
+	assert_int_equal(bus_get(&f->vm.mmio, MSIX_AT + 16 + 12, 8), 0);
 	bus_set(&f->vm.mmio, MSIX_AT + 16 * TOY_VECTORS, 8, UINT64_MAX);
 	assert_int_equal(bus_get(&f->vm.mmio, MSIX_AT + 16 * TOY_VECTORS, 8), 0);
 }

@@ -58,7 +58,8 @@ static uint64_t table_read(void *opaque, uint64_t offset, unsigned int size)
 {
 	const struct pci_function *f = opaque;
 	unsigned int vector = (unsigned int)offset / ENTRY_BYTES;
-	uint32_t words[4] = { 0 };
+	/* Eight bytes may begin at the last word; what is behind it reads as zero. */
+	uint32_t words[6] = { 0 };
 	uint64_t v = 0;
 
 	if (vector < f->nr_vectors) {
@@ -73,7 +74,7 @@ static uint64_t table_read(void *opaque, uint64_t offset, unsigned int size)
 		if (size == 8)
 			words[offset % ENTRY_BYTES / 4 + 1] = (uint32_t)(f->s->msix_pending >> 32);
 	}
-	memcpy(&v, (const uint8_t *)words + (offset % ENTRY_BYTES & ~3u), size);
+	memcpy(&v, (const uint8_t *)words + (offset % ENTRY_BYTES & ~3u), MIN(size, 8u));
 	return v;
 }
 
