@@ -178,6 +178,9 @@ static int remove_before_the_guest(struct vm *vm, struct device *d, struct err *
 			return err_set(e, EBUSY, "Device '%s' has device '%s' on its bus", name,
 				       *o->id ? o->id : o->class->name);
 	}
+	if (!d->spec->type->hotpluggable)
+		return err_set(e, EBUSY, "Device '%s' does not support hotplugging",
+			       d->spec->type->driver);
 	device_remove(d);
 	return 0;
 }
@@ -197,7 +200,7 @@ static int del_device(struct ctl *ctl, json_t *args, json_t **ret, struct err *e
 		return r;
 	if (vm->runstate == RUNSTATE_PRELAUNCH || vm->runstate == RUNSTATE_INMIGRATE)
 		return remove_before_the_guest(vm, d, e);
-	if (!d->spec->type->unplug)
+	if (!d->spec->type->unplug || !d->spec->type->hotpluggable)
 		return err_set(e, EBUSY, "Device '%s' does not support hotplugging",
 			       d->spec->type->driver);
 	return d->spec->type->unplug(d, e);

@@ -104,7 +104,8 @@ static void what_cannot_be_added_or_removed_is_refused(void **state)
 	snprintf(device_find(&f.vm, "x")->bus, DEVICE_ID_MAX, "u.0");
 	refused(&f, "device_del", "{\"id\": \"u\"}", "Device 'u' has device 'x' on its bus");
 	works(&f, "device_del", "{\"id\": \"x\"}");
-	works(&f, "device_del", "{\"id\": \"u\"}");
+	refused(&f, "device_del", "{\"id\": \"u\"}",
+		"Device 'unsaved' does not support hotplugging");
 	f.vm.only_migratable = true;
 	refused(&f, "device_add", "{\"driver\": \"unsaved\"}",
 		"Device unsaved is not migratable, but --only-migratable was specified");

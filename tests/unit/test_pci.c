@@ -316,6 +316,14 @@ static void memory_of_a_device_is_where_its_bar_is(void **state)
 	assert_int_equal(bus_get(&f->vm.mmio, 0xd0008010, 1), 0xff);
 	/* No look-up of guest memory finds it. */
 	assert_null(memmap_host_ptr(&f->vm.mem, 0xd0010000, 1));
+	/* KVM has it, moves it, and has it no longer: here a machine whose KVM is another's. */
+	f->vm.graft = (struct graft *)f;
+	put_bar(f, TOY, 0xd0008000);
+	assert_true(b->mapped);
+	assert_int_equal(b->mapped_at, 0xd0008000);
+	cfg_set(f, TOY, PCI_COMMAND, 2, 0);
+	assert_false(b->mapped);
+	f->vm.graft = NULL;
 	pci_function_fini(&fn);
 	assert_int_equal(bus_get(&f->vm.mmio, 0xd0010010, 1), 0xff);
 	ram_block_destroy(b);

@@ -317,6 +317,8 @@ void pci_bar_unmap(struct pci_function *f, unsigned int index)
 	if (!b->mapped)
 		return;
 	iobus_del(bus_of(f, b), &b->region);
+	if (b->ram)
+		movable_unmap(f->vm, b->ram);
 	b->mapped = false;
 	if (f->bar_moved)
 		f->bar_moved(f, index);

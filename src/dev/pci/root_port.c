@@ -138,12 +138,18 @@ static void set_present(struct root_port *p, bool present)
 			  LINK_ACTIVE);
 }
 
+/* What cannot be plugged in stays: the machine is not the same without it. */
+static bool can_go(const struct device *d)
+{
+	return !d->spec || d->spec->type->hotpluggable;
+}
+
 static void empty_slot(struct root_port *p)
 {
 	/* While an update is at work it is only noted here; in the state it has to be noted, too. */
 	p->s.release = p->dev.vm->devices_held;
 	for (unsigned int i = 8; i--;)
-		if (p->h.bus.functions[i])
+		if (p->h.bus.functions[i] && can_go(p->h.bus.functions[i]->dev))
 			device_remove(p->h.bus.functions[i]->dev);
 }
 
