@@ -478,6 +478,33 @@ static void a_frame_waits_for_buffers_and_none_is_lost(void **state)
 	finish(&b);
 }
 
+/* As a frame of a tap is, which cannot be put back. */
+static void a_held_frame_asks_for_each_buffer_that_it_lacks(void **state)
+{
+	const uint32_t len = 900 + VNET_HEADER;
+	struct vring_used_elem u;
+	struct virtio_net *n;
+	struct bench b;
+
+	(void)state;
+	begin(&b, "");
+	drive(&b, ALL_OWN);
+	n = CONTAINER_OF(b.card, struct virtio_net, dev);
+	n->s.rx_seen[0] = 8;
+	n->s.held_len = len;
+	memset(n->s.held, 0x55, len);
+	for (unsigned int i = 0; i < 5; i++) {
+		assert_false(drv_collect(&b.q[RX], &u));
+		offer_rx(&b, i, 200);
+		assert_true(drv_must_kick(&b.q[RX]));
+		ring(&b, RX);
+	}
+	for (unsigned int i = 0; i < 5; i++)
+		assert_true(drv_collect(&b.q[RX], &u));
+	assert_int_equal(n->s.held_len, 0);
+	finish(&b);
+}
+
 static void a_frame_for_which_no_buffers_will_do_is_dropped(void **state)
 {
 	struct vring_used_elem u;
@@ -871,6 +898,7 @@ int main(void)
 		cmocka_unit_test(a_frame_is_received_behind_a_header),
 		cmocka_unit_test(a_long_frame_takes_several_buffers_at_once),
 		cmocka_unit_test(a_frame_waits_for_buffers_and_none_is_lost),
+		cmocka_unit_test(a_held_frame_asks_for_each_buffer_that_it_lacks),
 		cmocka_unit_test(a_frame_for_which_no_buffers_will_do_is_dropped),
 		cmocka_unit_test(a_buffer_without_room_for_the_header_breaks_the_card),
 		cmocka_unit_test(a_bad_buffer_in_the_midst_of_a_frame_breaks_the_card),

@@ -367,8 +367,14 @@ void vnet_handle_rx(struct virtio_net *n, unsigned int pair)
 {
 	struct virtqueue *q = &n->h.virtio.queues[2 * pair].q;
 
-	if (n->s.held_len && n->s.held_pair == pair)
+	if (n->s.held_len && n->s.held_pair == pair) {
+		/* Bounded by itself; a budget could leave too few buffers for the frame. */
+		q->limited = false;
 		vnet_receive(n, pair);
+		/* It still waits, for the buffer that the driver has just been asked to tell of. */
+		if (n->s.held_len && n->s.held_pair == pair)
+			return;
+	}
 	if (virtqueue_nr_avail(q) || more_than(n, pair, q, 0)) {
 		virtqueue_set_notification(q, false);
 		net_set_reading(n->h.net, pair, true);
