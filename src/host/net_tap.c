@@ -32,7 +32,6 @@ enum {
 struct tap {
 	char name[IFNAMSIZ];
 	bool opened; /* by this program or the one before: it runs scripts */
-	bool attached[NET_MAX_QUEUES];
 };
 
 static int send_tap(struct net *n, unsigned int queue, const struct iovec *iov, int cnt)
@@ -49,10 +48,15 @@ static void tap_failed(struct net *n, unsigned int queue)
 {
 	struct tap *t = n->own;
 
+	bool was_blocked = n->queues[queue].blocked;
+
 	log_error("netdev '%s': queue %u of tap '%s' is gone", n->config.id, queue, t->name);
 	/* The descriptor stays: it is what the next image is told of. */
 	n->queues[queue].reading = n->queues[queue].blocked = false;
 	net_update_watch(&n->queues[queue]);
+	/* Frames that wait for it are dropped, so that those to come are tried. */
+	if (was_blocked && n->front)
+		n->front->writable(n->front_opaque, queue);
 }
 
 static ssize_t receive_tap(struct net *n, unsigned int queue, const struct iovec *iov, int cnt)
@@ -91,19 +95,14 @@ static void set_offloads(struct net *n, uint32_t bits)
 
 static void set_active(struct net *n, unsigned int queues)
 {
-	struct tap *t = n->own;
-
 	/* A tap of one queue knows no other way. */
 	for (unsigned int i = 0; n->nr_queues > 1 && i < n->nr_queues; i++) {
 		struct ifreq ifr = { .ifr_flags =
 					     i < queues ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
 
-		if (t->attached[i] == (i < queues))
-			continue;
-		if (ioctl(n->queues[i].fd, TUNSETQUEUE, &ifr) < 0)
+		/* EINVAL: it is so already; the image before may have seen to it. */
+		if (ioctl(n->queues[i].fd, TUNSETQUEUE, &ifr) < 0 && errno != EINVAL)
 			log_error("netdev '%s': queue %u cannot be switched: %m", n->config.id, i);
-		else
-			t->attached[i] = i < queues;
 	}
 }
 
@@ -219,7 +218,6 @@ static int adopt(struct net *n, const int *fds, unsigned int nr, struct err *e)
 		snprintf(t->name, sizeof(t->name), "%.*s", IFNAMSIZ - 1, ifr.ifr_name);
 		if (!(ifr.ifr_flags & IFF_VNET_HDR))
 			header = false;
-		t->attached[i] = true;
 	}
 	if (nr > 1 && !(ifr.ifr_flags & IFF_MULTI_QUEUE) && !n->given)
 		return err_set(e, EINVAL, "tap '%s' was made without multi_queue", t->name);
@@ -273,7 +271,6 @@ static int open_new(struct net *n, struct err *e)
 		if (r)
 			return r;
 		n->nr_queues = i + 1;
-		t->attached[i] = true;
 	}
 	r = set_header(n, header, e);
 	if (!r && n->config.script[0]) {

@@ -273,13 +273,21 @@ static int net_fits(const struct device *d, const void *state, struct err *e)
 	return 0;
 }
 
+static bool has_driver(const struct virtio_net *n)
+{
+	return n->s.virtio.status & VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
 static void net_loaded(struct device *d)
 {
 	struct virtio_net *n = from_device(d);
 
 	virtio_loaded(&n->h.virtio);
-	/* What the kernel keeps for the descriptors is as the image before has set it. */
-	if (net_is_given(n->h.net)) {
+	/*
+	 * What the kernel keeps for the descriptors is as the image before has set it for its driver;
+	 * without a driver it is anything.
+	 */
+	if (net_is_given(n->h.net) && has_driver(n)) {
 		n->h.applied_offloads = n->s.guest_offloads;
 		n->h.applied_pairs = n->s.pairs;
 	}
@@ -289,6 +297,9 @@ static void net_run_changed(struct device *d, bool running)
 {
 	struct virtio_net *n = from_device(d);
 
+	/* The driver may have come when no queue was looked at any more. */
+	if (!running && has_driver(n))
+		vnet_apply(n);
 	virtio_run_changed(&n->h.virtio, running);
 	if (running)
 		on_link(n);
