@@ -223,6 +223,8 @@ static void tell_devices(struct vm *vm, bool running)
 
 static void enter_guest(struct vm *vm)
 {
+	/* What has failed is tried again now, and asked for again if it fails again. */
+	vm->io_error_requested = false;
 	tell_devices(vm, true);
 	vcpu_resume_all(vm);
 }
@@ -272,8 +274,10 @@ void vm_take_over(struct vm *vm, bool stopped)
 	if (!runstate_is_live(vm->runstate))
 		return;
 	trace_vm_state_notify(1, vm->runstate, runstate_name(vm->runstate));
-	if (vm->runstate == RUNSTATE_RUNNING)
+	if (vm->runstate == RUNSTATE_RUNNING) {
+		vm->io_error_requested = false;
 		tell_devices(vm, true);
+	}
 	vm_notify(vm, VM_EVENT_RESUME, NULL);
 }
 

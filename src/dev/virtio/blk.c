@@ -331,13 +331,42 @@ static int take_request(struct blk *b, unsigned int index, int head, struct err 
 	return ret ? ret : 1;
 }
 
+/* What was set aside is done again; what cannot be taken now stays for the next look. */
+static int retry_queue(struct blk *b, unsigned int index, struct err *e)
+{
+	for (unsigned int head = 0; head < VIRTQUEUE_MAX_SIZE; head++) {
+		uint64_t *word = aside_word(b, index, head);
+		int r;
+
+		if (!(*word & BIT(head % 64)))
+			continue;
+		r = take_request(b, index, (int)head, e);
+		if (r < 0)
+			return r;
+		if (r)
+			*word &= ~BIT(head % 64);
+		else
+			b->h.retry |= 1u << index;
+	}
+	return 0;
+}
+
 void blk_handle_queue(struct virtio *v, unsigned int index)
 {
 	struct virtqueue *q = &v->queues[index].q;
 	struct blk *b = v->opaque;
 	struct err e;
-	int r;
+	int r = 0;
 
+	if (b->h.retry & 1u << index && !b->h.disk->failed) {
+		b->h.retry &= ~(1u << index);
+		r = retry_queue(b, index, &e);
+	}
+	if (r < 0) {
+		publish(b);
+		virtio_broken(v, &e);
+		return;
+	}
 	/* While requests are taken the driver need not say that there are more. */
 	do {
 		virtqueue_set_notification(q, false);
@@ -368,24 +397,6 @@ void blk_batch_done(void *opaque)
 			virtio_kick(&b->h.virtio, i);
 }
 
-/* What was set aside is done again; what cannot be taken now stays. */
-static int retry_queue(struct blk *b, unsigned int index, struct err *e)
-{
-	for (unsigned int head = 0; head < VIRTQUEUE_MAX_SIZE; head++) {
-		uint64_t *word = aside_word(b, index, head);
-		int r;
-
-		if (!(*word & BIT(head % 64)))
-			continue;
-		r = take_request(b, index, (int)head, e);
-		if (r < 0)
-			return r;
-		if (r)
-			*word &= ~BIT(head % 64);
-	}
-	return 0;
-}
-
 void blk_retry(struct blk *b)
 {
 	struct err e;
@@ -394,6 +405,8 @@ void blk_retry(struct blk *b)
 	for (unsigned int i = 0; !r && i < b->h.virtio.nr_queues; i++)
 		if (virtio_is_live(&b->h.virtio))
 			r = retry_queue(b, i, &e);
+		else
+			b->h.retry |= 1u << i;
 	publish(b);
 	if (r < 0)
 		virtio_broken(&b->h.virtio, &e);

@@ -60,6 +60,7 @@ struct blk_host {
 	struct blk_request *free;
 	uint32_t filled;          /* bit for each queue that has something to publish */
 	uint32_t short_of_memory; /* bit for each queue that waits for some         */
+	uint32_t retry;           /* bit for each queue with requests set aside to try again */
 	uint64_t told_ns;         /* when an error was last told                    */
 	uint32_t physical_block, seg_max;
 	enum disk_on_error rerror, werror;

@@ -150,7 +150,7 @@ static void forget_requests(struct virtio *v)
 	b->h.resetting = true;
 	disk_drain(b->h.disk, UINT64_MAX, &e);
 	b->h.resetting = false;
-	b->h.filled = b->h.short_of_memory = 0;
+	b->h.filled = b->h.short_of_memory = b->h.retry = 0;
 	memset(b->s.aside, 0, sizeof(b->s.aside));
 	b->s.writeback = b->h.initial_writeback;
 }
@@ -263,8 +263,6 @@ static void blk_run_changed(struct device *d, bool running)
 	if (!running)
 		return;
 	b->h.disk->failed = false;
-	/* It is tried again now, and asked for again if that fails. */
-	d->vm->io_error_requested = false;
 	blk_retry(b);
 }
 
