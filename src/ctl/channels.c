@@ -11,6 +11,10 @@
 #include "ctl/channels.h"
 #include "ctl/json.h"
 
+enum {
+	MAX_DEPTH = 16, /* objects within objects */
+};
+
 #define M(name_, type_, ...)                                    \
 	{                                                       \
 		.name = (name_), .type = (type_), ##__VA_ARGS__ \
@@ -201,9 +205,16 @@ static int parse_json(const char *text, struct channel *out, struct err *e)
 	return ret;
 }
 
+/* Such a member cannot be. */
+static int refuse_key(const char *key, struct err *e)
+{
+	return err_set(e, EINVAL, "Parameter '%s' is unexpected, or no valid UTF-8", key);
+}
+
 /* Puts `a.b=v` into @root; `offset` is the one member that is a number. */
 static int put_dotted(json_t *root, char *key, const char *value, struct err *e)
 {
+	unsigned int depth = 0;
 	uint64_t number;
 	json_t *v, *sub;
 	char *dot;
@@ -212,9 +223,13 @@ static int put_dotted(json_t *root, char *key, const char *value, struct err *e)
 	while ((dot = strchr(key, '.'))) {
 		*dot = '\0';
 		sub = json_object_get(root, key);
+		/* No parameter is as deep, and what is freed may be as deep as the stack is large. */
+		if (++depth > MAX_DEPTH)
+			return err_set(e, EINVAL, "Parameter '%s.*' is unexpected", key);
 		if (!sub) {
 			sub = json_object();
-			json_object_set_new(root, key, sub);
+			if (json_object_set_new(root, key, sub))
+				return refuse_key(key, e);
 		}
 		if (!json_is_object(sub))
 			return err_set(e, EINVAL, "Parameters '%s.*' are unexpected", key);
@@ -231,8 +246,7 @@ static int put_dotted(json_t *root, char *key, const char *value, struct err *e)
 	}
 	if (!v)
 		return err_set(e, EINVAL, "Parameter '%s' is not valid UTF-8", key);
-	json_object_set_new(root, key, v);
-	return 0;
+	return json_object_set_new(root, key, v) ? refuse_key(key, e) : 0;
 }
 
 static int put_all_dotted(json_t *root, char *text, struct err *e)

@@ -487,6 +487,18 @@ static void a_peer_that_does_not_read_is_not_read_from(void **state)
 	assert_non_null(strstr(fake_output(&t->f, &t->text), "\"return\""));
 }
 
+/* Objects within objects, more of them than a stack has frames. */
+static const char *many_dots(void)
+{
+	static char text[400000];
+
+	for (size_t i = 0; i + 1 < sizeof(text); i++)
+		text[i] = i % 2 ? '.' : 'a';
+	memcpy(text, "cpr,", 4);
+	memcpy(text + sizeof(text) - 4, "b=1", 4);
+	return text;
+}
+
 static void incoming_options_are_read(void **state)
 {
 	struct err e = ERR_INIT;
@@ -522,6 +534,12 @@ static void incoming_options_are_read(void **state)
 	assert_true(channel_parse_incoming("", &c, &e) < 0);
 	assert_true(channel_parse_incoming("cpr,a.b=1,a=2,a.c=3", &c, &e) < 0);
 	assert_true(channel_parse_incoming("cpr,channel-type.x=1", &c, &e) < 0);
+	/* Names that no JSON object can have, on the way and at the end. */
+	assert_true(channel_parse_incoming("cpr,addr\235.path=/x", &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "UTF-8"));
+	assert_true(channel_parse_incoming("cpr,\235=/x", &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "UTF-8"));
+	assert_true(channel_parse_incoming(many_dots(), &c, &e) < 0);
 }
 
 /* Whatever a client sends, the next well-formed request on a line of its own is answered. */
