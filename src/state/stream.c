@@ -2,6 +2,7 @@
 /* The main stream: a snapshot as bytes, in QEMU's documented migration format. */
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/trace.h"
@@ -342,6 +343,26 @@ static size_t checksum_section_size(void)
 	return 1 + 4 + 1 + strlen(STREAM_CHECKSUM_IDSTR) + 4 + 4 + 3 * 8 + 5;
 }
 
+/* The same with the end mark and the description's mark and length behind it. */
+static size_t frame_size(void)
+{
+	return checksum_section_size() + 1 + 1 + 4;
+}
+
+/* Where a state ends whose description begins at @at; 0: none can begin there. */
+static uint64_t described_end(const uint8_t *p, size_t at)
+{
+	size_t idlen = strlen(STREAM_CHECKSUM_IDSTR);
+	const uint8_t *desc = p + at - 5, *section = p + at - frame_size();
+	struct cursor in;
+
+	if (at < frame_size() || desc[0] != SECTION_VMDESC || section[0] != SECTION_FULL ||
+	    section[5] != idlen || memcmp(section + 6, STREAM_CHECKSUM_IDSTR, idlen))
+		return 0;
+	cursor_init(&in, desc + 1, 4);
+	return at + cursor_be32(&in);
+}
+
 /*
  * The end is fixed: checksum section, end mark, description up to the last byte. The
  * description's length stands before it, so the frame is found from the back: the only
@@ -350,21 +371,13 @@ static size_t checksum_section_size(void)
  */
 static bool find_frame(const uint8_t *p, size_t n, struct checksum *sum, size_t *at)
 {
-	size_t tail = checksum_section_size() + 1 + 1 + 4;
-	size_t idlen = strlen(STREAM_CHECKSUM_IDSTR);
 	struct cursor in;
 
-	for (*at = n; *at >= tail; (*at)--) {
-		const uint8_t *desc = p + *at - 5;
-		const uint8_t *section = p + *at - tail;
-
-		if (desc[0] != SECTION_VMDESC || section[0] != SECTION_FULL ||
-		    section[5] != idlen || memcmp(section + 6, STREAM_CHECKSUM_IDSTR, idlen))
+	for (*at = n; *at >= frame_size(); (*at)--) {
+		if (described_end(p, *at) != n)
 			continue;
-		cursor_init(&in, desc + 1, 4);
-		if (cursor_be32(&in) != n - *at)
-			continue;
-		cursor_init(&in, section + 6 + idlen + 8, 24);
+		cursor_init(&in, p + *at - frame_size() + 6 + strlen(STREAM_CHECKSUM_IDSTR) + 8,
+			    24);
 		sum->length = cursor_be64(&in);
 		sum->xxh3 = cursor_be64(&in);
 		sum->vmdesc_xxh3 = cursor_be64(&in);
@@ -373,12 +386,29 @@ static bool find_frame(const uint8_t *p, size_t n, struct checksum *sum, size_t 
 	return false;
 }
 
-bool stream_tail_is_whole(const void *p, size_t n)
+int stream_tail_init(struct stream_tail *t, struct err *e)
 {
-	struct checksum ignored;
-	size_t at;
+	*t = (struct stream_tail){ .ends = calloc(1, STREAM_MAX_BYTES / 8 + 1) };
+	return t->ends ? 0 : err_set(e, ENOMEM, "no memory to read the state");
+}
 
-	return find_frame(p, n, &ignored, &at);
+void stream_tail_fini(struct stream_tail *t)
+{
+	buf_fini(&t->bytes);
+	free(TAKE_PTR(t->ends));
+}
+
+bool stream_tail_is_whole(struct stream_tail *t)
+{
+	size_t n = t->bytes.len;
+
+	while (t->seen < n) {
+		uint64_t end = described_end(t->bytes.data, ++t->seen);
+
+		if (end && end <= STREAM_MAX_BYTES)
+			t->ends[end / 8] |= (uint8_t)(1u << end % 8);
+	}
+	return n <= STREAM_MAX_BYTES && t->ends[n / 8] >> n % 8 & 1;
 }
 
 static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t n, struct err *e)
@@ -392,7 +422,7 @@ static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t
 			       "the state is truncated or damaged: its %zu bytes have no checksum "
 			       "at the end",
 			       n);
-	covered = at - checksum_section_size() - 1 - 1 - 4;
+	covered = at - frame_size();
 	is = *before;
 	stream_sum_add(&is, p, covered);
 	if (sum.length != is.length)

@@ -92,8 +92,20 @@ int stream_take_footer(struct cursor *in, uint32_t id, const char *idstr, struct
  */
 int stream_take_tail(const struct stream_sum *before, const void *p, size_t n, struct snapshot *s,
 		     struct err *e);
-/* Whether these bytes after the pages may be all there are: how they end looks so. */
-bool stream_tail_is_whole(const void *p, size_t n);
+/*
+ * The bytes after the pages while they come, a few at a time or many. Each is looked at once:
+ * where the state could end is noted when it is read there.
+ */
+struct stream_tail {
+	struct buf bytes;
+	uint8_t *ends; /* a bit for each number of bytes up to STREAM_MAX_BYTES */
+	size_t seen;   /* bytes that were looked at                             */
+};
+
+int stream_tail_init(struct stream_tail *t, struct err *e);
+void stream_tail_fini(struct stream_tail *t);
+/* Whether t->bytes, to which more may have been added, may be all there are. */
+bool stream_tail_is_whole(struct stream_tail *t);
 /* Nothing is loaded or listed yet. */
 void stream_reset(struct snapshot *s);
 struct snapshot_ram *stream_find_ram(const struct snapshot *s, const char *name);

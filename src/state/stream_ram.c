@@ -446,9 +446,8 @@ static int check_pages(const struct snapshot *s, struct err *e)
 	return 0;
 }
 
-static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
+static int gather_tail(struct reader *r, struct stream_tail *t, struct err *e)
 {
-	AUTO_BUF tail = { 0 };
 	int ret;
 
 	do {
@@ -457,13 +456,27 @@ static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
 			return ret;
 		if (r->from == r->to)
 			break;
-		buf_put(&tail, r->window + r->from, r->to - r->from);
+		buf_put(&t->bytes, r->window + r->from, r->to - r->from);
 		r->from = r->to;
-		if (tail.failed || tail.len > STREAM_MAX_BYTES)
+		if (t->bytes.failed || t->bytes.len > STREAM_MAX_BYTES)
 			return err_set(e, EFBIG,
 				       "the state of the devices is longer than any machine's");
-	} while (!stream_tail_is_whole(tail.data, tail.len));
-	return stream_take_tail(&r->sum, tail.data, tail.len, s, e);
+	} while (!stream_tail_is_whole(t));
+	return 0;
+}
+
+static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
+{
+	struct stream_tail t;
+	int ret = stream_tail_init(&t, e);
+
+	if (ret)
+		return ret;
+	ret = gather_tail(r, &t, e);
+	if (!ret)
+		ret = stream_take_tail(&r->sum, t.bytes.data, t.bytes.len, s, e);
+	stream_tail_fini(&t);
+	return ret;
 }
 
 int stream_read(struct snapshot *s, const struct stream_source *source, struct stream_progress *p,

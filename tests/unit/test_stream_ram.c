@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -395,6 +396,36 @@ static void flipped_bits_are_refused(void **state)
 	unmake(&to);
 }
 
+/* However few bytes come at a time, each is looked at once: else this would take hours. */
+static void a_state_that_trickles_in_is_read_in_time(void **state)
+{
+	static const uint8_t zeros[1 << 20];
+	struct machine from, to;
+	struct stream_progress p;
+	struct err e;
+	char *at;
+
+	(void)state;
+	make(&from);
+	make(&to);
+	from.s.ignore_shared = to.s.ignore_shared = true;
+	from.s.rams[0].in_place = to.s.rams[0].in_place = true;
+	from.s.rams[1].in_place = to.s.rams[1].in_place = true;
+	assert_int_equal(write_out(&from, &p, &e), 0);
+	alarm(120);
+	to.piece = 1;
+	assert_int_equal(read_in(&to, from.out.data, from.out.len, &e), 0);
+	/* Now it never looks whole, and goes on. */
+	at = memmem(from.out.data, from.out.len, STREAM_CHECKSUM_IDSTR, 8);
+	assert_non_null(at);
+	at[0] ^= 1;
+	buf_put(&from.out, zeros, sizeof(zeros));
+	assert_int_equal(read_in(&to, from.out.data, from.out.len, &e), -ENODATA);
+	alarm(0);
+	unmake(&from);
+	unmake(&to);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,6 +439,7 @@ int main(void)
 		cmocka_unit_test(capabilities_are_adopted_where_asked),
 		cmocka_unit_test(every_truncation_is_refused),
 		cmocka_unit_test(flipped_bits_are_refused),
+		cmocka_unit_test(a_state_that_trickles_in_is_read_in_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
