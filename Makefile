@@ -239,7 +239,7 @@ build/.setup-fuzz: tools/setup | build/.setup
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libbaton.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	@$(CC) -pie -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+	@$(CC) -pie -fsanitize=fuzzer,address,undefined -o $@ $^ -lcmocka $(LIBS)
 
 fuzz-programs: $(FUZZ:%=$(B)/fuzz/%)
 
