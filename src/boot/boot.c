@@ -72,13 +72,13 @@ int boot_open(struct boot **out, const struct boot_config *cfg, uint64_t ram_siz
 		ret = err_set(e, ENOMEM, "cannot boot '%s': out of memory", cfg->kernel);
 		goto fail;
 	}
-	ret = source_file_open(&b->source.kernel, cfg->kernel, e);
+	ret = source_file_open(&b->source.kernel, cfg->kernel, cfg->kernel_fd, e);
 	if (ret) {
 		err_prefix(e, "-kernel");
 		goto fail;
 	}
 	if (cfg->initrd) {
-		ret = source_file_open(&b->source.initrd, cfg->initrd, e);
+		ret = source_file_open(&b->source.initrd, cfg->initrd, cfg->initrd_fd, e);
 		if (ret) {
 			err_prefix(e, "-initrd");
 			goto fail;
@@ -144,6 +144,16 @@ int boot_load(struct boot *b, struct vm *vm, struct err *e)
 	if (ret)
 		return ret;
 	return vcpu_set_entry(vm->vcpus[0], &entry, e);
+}
+
+int boot_kernel_fd(const struct boot *b)
+{
+	return b ? b->source.kernel.fd : -1;
+}
+
+int boot_initrd_fd(const struct boot *b)
+{
+	return b ? b->source.initrd.fd : -1;
 }
 
 void boot_close(struct boot *b)

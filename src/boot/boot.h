@@ -38,6 +38,7 @@ struct boot_config {
 	const char *kernel;       /* path of a Linux bzImage or a PVH ELF                */
 	const char *initrd;       /* path, or NULL                                       */
 	const char *append;       /* kernel command line, or NULL                        */
+	int kernel_fd, initrd_fd; /* for a path that cannot be opened; 0: none; borrowed */
 	unsigned int serial_mask; /* bit n: serial port n exists, for the ACPI tables    */
 };
 
@@ -53,6 +54,10 @@ int boot_open(struct boot **out, const struct boot_config *cfg, uint64_t ram_siz
  * not run. May be called any number of times.
  */
 int boot_load(struct boot *b, struct vm *vm, struct err *e);
+
+/* The open images, which stay @b's; -1: none. @b may be NULL. */
+int boot_kernel_fd(const struct boot *b);
+int boot_initrd_fd(const struct boot *b);
 
 /* Closes the descriptors and frees @b, which may be NULL. */
 void boot_close(struct boot *b);

@@ -20,7 +20,7 @@ static const char *const rom_directories[] = { "/usr/share/seabios/", "/usr/shar
 
 static int open_any(struct rom *rom, const char *name, struct err *e)
 {
-	int r = source_file_open(&rom->file, name, e);
+	int r = source_file_open(&rom->file, name, 0, e);
 
 	for (size_t i = 0; r == -ENOENT && !strchr(name, '/') && i < ARRAY_SIZE(rom_directories);
 	     i++) {
@@ -29,7 +29,7 @@ static int open_any(struct rom *rom, const char *name, struct err *e)
 
 		snprintf(path, sizeof(path), "%s%s", rom_directories[i], name);
 		source_file_close(&rom->file);
-		if (!source_file_open(&rom->file, path, &ignored))
+		if (!source_file_open(&rom->file, path, 0, &ignored))
 			return 0;
 		if (ignored.code != ENOENT) {
 			*e = ignored;

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "boot/source.h"
 #include "host/file.h"
+#include "host/process.h"
 
 #define SOURCE_PAGE 4096
 
@@ -16,7 +17,7 @@
 #define SOURCE_HDRS_OFFSET      0x202
 #define SOURCE_PROBE_BYTES      0x206
 
-int source_file_open(struct source_file *f, const char *path, struct err *e)
+int source_file_open(struct source_file *f, const char *path, int given, struct err *e)
 {
 	int ret;
 
@@ -24,6 +25,11 @@ int source_file_open(struct source_file *f, const char *path, struct err *e)
 	if (!f->path)
 		return err_set(e, ENOMEM, "cannot open '%s': out of memory", path);
 	ret = file_open_ro(path, &f->fd, e);
+	if (ret && given > 0) {
+		ret = process_dup_fd(given, e);
+		f->fd = MAX(ret, -1);
+		ret = MIN(ret, 0);
+	}
 	if (ret)
 		return ret;
 	return source_file_refresh(f, e);

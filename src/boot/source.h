@@ -40,8 +40,11 @@ enum source_kind {
 	SOURCE_PVH,
 };
 
-/* Opens the image for reading and copies @path. Also after a failure @f is to be closed. */
-int source_file_open(struct source_file *f, const char *path, struct err *e);
+/*
+ * Opens the image for reading and copies @path. What cannot be opened by its name is read through
+ * a duplicate of @given, where that is > 0. Also after a failure @f is to be closed.
+ */
+int source_file_open(struct source_file *f, const char *path, int given, struct err *e);
 /* Closes and frees what @f holds, if anything. */
 void source_file_close(struct source_file *f);
 /* Looks at the size again; refuses an empty file. */

@@ -3,11 +3,19 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "host/hostid.h"
+
+#define KEPT "BATON_BOOT_ID"
+
+enum {
+	TEXT_BYTES = 64,
+};
 
 static const char boot_id_path[] = "/proc/sys/kernel/random/boot_id";
 
@@ -17,20 +25,45 @@ static uint8_t hex_value(char c)
 						   : tolower((unsigned char)c) - 'a' + 10);
 }
 
-int host_boot_id(uint8_t id[HOST_BOOT_ID_BYTES], struct err *e)
+static int read_boot_id(char text[TEXT_BYTES], struct err *e)
 {
 	AUTO_CLOSE int fd = open(boot_id_path, O_RDONLY | O_CLOEXEC);
-	uint8_t out[HOST_BOOT_ID_BYTES] = { 0 };
-	size_t digits = 0;
-	char text[64];
+	const char *kept = getenv(KEPT);
 	ssize_t n;
 
+	if (fd < 0 && errno == ENOENT && kept) {
+		snprintf(text, TEXT_BYTES, "%s", kept);
+		return 0;
+	}
 	if (fd < 0)
 		return err_set_errno(e, "cannot open %s", boot_id_path);
-	n = read(fd, text, sizeof(text));
+	n = read(fd, text, TEXT_BYTES - 1);
 	if (n < 0)
 		return err_set_errno(e, "cannot read %s", boot_id_path);
-	for (ssize_t i = 0; i < n && digits < 2 * sizeof(out); i++) {
+	text[n] = '\0';
+	return 0;
+}
+
+int host_keep_boot_id(struct err *e)
+{
+	char text[TEXT_BYTES];
+	int r = read_boot_id(text, e);
+
+	if (!r && setenv(KEPT, text, 1))
+		r = err_set_errno(e, "cannot set %s", KEPT);
+	return r;
+}
+
+int host_boot_id(uint8_t id[HOST_BOOT_ID_BYTES], struct err *e)
+{
+	uint8_t out[HOST_BOOT_ID_BYTES] = { 0 };
+	size_t digits = 0;
+	char text[TEXT_BYTES];
+	int r = read_boot_id(text, e);
+
+	if (r)
+		return r;
+	for (size_t i = 0; text[i] && digits < 2 * sizeof(out); i++) {
 		if (!isxdigit((unsigned char)text[i]))
 			continue;
 		out[digits / 2] = (uint8_t)(out[digits / 2] << 4 | hex_value(text[i]));

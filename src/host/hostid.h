@@ -15,5 +15,7 @@
  * boot-relative clocks can be compared.
  */
 int host_boot_id(uint8_t id[HOST_BOOT_ID_BYTES], struct err *e);
+/* Before chroot: keeps it in the environment, for images in this process that have no /proc. */
+int host_keep_boot_id(struct err *e);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -126,7 +127,11 @@ int process_exec(char *const *argv, struct err *e)
 int process_open_program(struct err *e)
 {
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	const char *name = (const char *)getauxval(AT_EXECFN);
 
+	/* After chroot: a program whose image this is was found there by that name. */
+	if (fd < 0 && errno == ENOENT && name)
+		fd = open(name, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? err_set_errno(e, "cannot open the running program") : fd;
 }
 
@@ -303,16 +308,19 @@ void process_remove_pidfile(const char *path)
 		unlink(path);
 }
 
-int process_write_pidfile(const char *path, struct err *e)
+int process_open_pidfile(const char *path, struct err *e)
 {
-	AUTO_CLOSE int f = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	char text[24];
-	int n;
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 
-	if (f < 0)
-		return err_set_errno(e, "cannot create PID file %s", path);
-	n = snprintf(text, sizeof(text), "%d\n", getpid());
-	if (write(f, text, (size_t)n) != n)
+	return fd < 0 ? err_set_errno(e, "cannot create PID file %s", path) : fd;
+}
+
+int process_write_pidfile(int fd, const char *path, struct err *e)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%d\n", getpid());
+
+	if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
 		return err_set_errno(e, "cannot write PID file %s", path);
 	return 0;
 }

@@ -28,7 +28,10 @@ bool process_in_path(const char *name);
  */
 bool process_program_has(const char *name, const char *text);
 
-/* A descriptor of the program this process runs, even if its file was replaced since. */
+/*
+ * A descriptor of the program this process runs, even if its file was replaced since. Where there
+ * is no /proc, of the file that has the program's name now.
+ */
 int process_open_program(struct err *e);
 /* As process_exec() with the program behind @fd, which stays open. */
 int process_exec_fd(int fd, char *const *argv, struct err *e);
@@ -70,8 +73,12 @@ int process_open_pidfd(pid_t pid, struct err *e);
 
 /* Removes @path if it holds our process id: another process may have written its own since. */
 void process_remove_pidfile(const char *path);
-/* Writes our process id to @path, replacing what is there. */
-int process_write_pidfile(const char *path, struct err *e);
+/*
+ * Opens @path, made if it is missing, for process_write_pidfile(), which replaces what is there by
+ * our process id. Whose id is there stays until then.
+ */
+int process_open_pidfile(const char *path, struct err *e);
+int process_write_pidfile(int fd, const char *path, struct err *e);
 
 /*
  * Blocks the signals that ask the process to end (and ignores SIGPIPE); they are read

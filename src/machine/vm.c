@@ -44,13 +44,13 @@ static int add_memory(struct vm *vm, struct err *e)
  * RAM first: a memory slot set right after the interrupt controllers waits for
  * an SRCU grace period, some milliseconds.
  */
-static int create_kvm(struct vm *vm, bool cpuid_in_state, struct err *e)
+static int create_kvm(struct vm *vm, const struct vm_config *config, struct err *e)
 {
 	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	const uint64_t identity_map = LAYOUT_IDENTITY_MAP;
 	int r;
 
-	r = vm->kvm_fd = kvm_open(e);
+	r = vm->kvm_fd = config->kvm_fd ? config->kvm_fd : kvm_open(e);
 	if (r >= 0)
 		r = vm->vm_fd = kvm_create_vm(vm->kvm_fd, e);
 	if (r >= 0)
@@ -63,7 +63,7 @@ static int create_kvm(struct vm *vm, bool cpuid_in_state, struct err *e)
 		r = kvm_create_irqchip(vm->vm_fd, e);
 	if (r >= 0)
 		r = kvm_create_pit2(vm->vm_fd, &pit, e);
-	if (r >= 0 && !cpuid_in_state)
+	if (r >= 0 && !config->cpuid_in_state)
 		r = kvm_get_supported_cpuid(vm->kvm_fd, &vm->cpuid, e);
 	return r < 0 ? r : 0;
 }
@@ -133,7 +133,7 @@ int vm_create(struct vm **out, struct vm_config *config, struct err *e)
 	if (!r && config->adopted)
 		adopt_kvm(vm, config->adopted);
 	else if (!r)
-		r = create_kvm(vm, config->cpuid_in_state, e);
+		r = create_kvm(vm, config, e);
 	if (!r)
 		r = create_vcpus(vm, config->nr_vcpus, config->adopted, e);
 	/* An adopted machine is not taken apart: its parts are a running guest's. */

@@ -149,6 +149,7 @@ struct vm_config {
 	bool cpuid_in_state;
 	struct memmap mem;                /* guest RAM; its blocks are taken over on success */
 	const struct vm_adopted *adopted; /* NULL: KVM objects are made */
+	int kvm_fd; /* /dev/kvm, taken over; 0: it is opened, unless there is @adopted */
 };
 
 /*

@@ -24,6 +24,7 @@
 #include "host/sock.h"
 #include "machine/hugepages.h"
 #include "machine/vm.h"
+#include "main/boot_images.h"
 #include "main/consoles_carry.h"
 #include "main/dump.h"
 #include "main/firmware.h"
@@ -40,13 +41,15 @@ struct program {
 	struct options opt;
 	struct cpr_state cpr; /* what the old side handed over              */
 	bool has_cpr;
-	bool came_back;   /* a newer image could not run the guest and gave it back */
-	bool cpr_by_exec; /* by the image this one replaced, not by a process */
+	bool came_back;       /* a newer image could not run the guest and gave it back */
+	bool cpr_by_exec;     /* by the image this one replaced, not by a process */
+	bool kept_privileges; /* an image before gave up what -run-with asks for */
 	int cpr_sock;
 	struct graft *graft; /* from the old image in this address space; NULL: there is none */
 	struct ram_origin origin;
 	struct firmware firmware;
 	struct boot *boot;
+	struct boot_images images;
 	struct vm *vm;
 	struct migration *migration;
 	struct ctl *ctl;
@@ -59,6 +62,7 @@ struct program {
 	struct hugepages *hugepages; /* NULL: switched off */
 	struct loop_fd signals;
 	int signal_fd;
+	int pidfile_fd; /* of -pidfile, while its name can be found; -1: not open */
 };
 
 /* After the guest has touched what it boots with. */
@@ -77,7 +81,9 @@ static int receive_guest(struct program *p, struct err *e)
 	}
 	if (!p->opt.has_cpr)
 		return 0;
-	r = migration_recv_cpr(&p->opt.cpr_channel, &p->cpr, &p->cpr_sock, e);
+	r = migration_recv_cpr(&p->opt.cpr_channel,
+			       p->opt.run_with.privileges.user ? &p->opt.run_with.privileges : NULL,
+			       &p->cpr, &p->cpr_sock, e);
 	p->has_cpr = !r;
 	return r;
 }
@@ -261,8 +267,15 @@ static int create_machine(struct program *p, struct err *e)
 	if (r)
 		return r;
 	boot.firmware = p->firmware.on;
+	if (p->kept_privileges)
+		boot_images_find(&p->cpr, &boot);
 	cfg.cpuid_in_state = p->cpr_by_exec;
 	r = open_boot(p, &boot, cfg.mem.ram->size, e);
+	if (!r && p->cpr_by_exec && cpr_state_find_fd(&p->cpr, KVM_FD_NAME, 0) >= 0) {
+		r = cpr_state_dup_fd(&p->cpr, KVM_FD_NAME, 0, e);
+		cfg.kvm_fd = MAX(r, 0);
+		r = MIN(r, 0);
+	}
 	if (!r && p->graft) {
 		r = adopt_vm(p, &adopted, &kept, e);
 		cfg.adopted = &adopted;
@@ -338,12 +351,21 @@ static void release_clients(struct program *p)
 }
 
 /* The PID file names the process that has the guest. */
-static void write_pidfile(struct program *p)
+static int write_pidfile(struct program *p, struct err *e)
 {
-	struct err e;
+	const char *path = p->opt.pidfile;
+	int r;
 
-	if (p->opt.pidfile && process_write_pidfile(p->opt.pidfile, &e))
-		log_error("%s", e.msg);
+	if (!path)
+		return 0;
+	/* The image before wrote the same, when it still could. */
+	if (p->kept_privileges)
+		return 0;
+	if (p->pidfile_fd < 0)
+		p->pidfile_fd = process_open_pidfile(path, e);
+	r = p->pidfile_fd < 0 ? p->pidfile_fd : process_write_pidfile(p->pidfile_fd, path, e);
+	close_fd(&p->pidfile_fd);
+	return r;
 }
 
 /*
@@ -370,15 +392,16 @@ static void on_migration_status(void *opaque, enum migration_status status)
 {
 	struct program *p = opaque;
 	struct migration_info info;
-	struct err ignored;
+	struct err e;
 
 	migration_info(p->migration, &info);
 	if (!info.incoming || status != MIGRATION_COMPLETED)
 		return;
-	write_pidfile(p);
+	if (write_pidfile(p, &e))
+		log_error("%s", e.msg);
 	/* Earlier it could keep this image from falling back, and the next one in its bounds. */
 	if (p->cpr_by_exec)
-		enter_sandbox(p, true, &ignored);
+		enter_sandbox(p, true, &e);
 }
 
 /* The next image shall find the terminal as this one found it. */
@@ -389,6 +412,17 @@ static void on_exec(void *opaque, bool leaving)
 	consoles_suspend_tty(&p->consoles, leaving);
 }
 
+/* What a next image can be fallen back to. Without it there is none, and this one is told then. */
+static int keep_program(struct program *p, struct err *e)
+{
+	int r = migration_keep_program(p->migration, e);
+
+	if (!r)
+		return 0;
+	log_warn("%s", e->msg);
+	return 0;
+}
+
 static int create_update(struct program *p, struct err *e)
 {
 	int r;
@@ -397,6 +431,7 @@ static int create_update(struct program *p, struct err *e)
 	if (r)
 		return r;
 	drives_carry(&p->drives, p->migration);
+	boot_images_carry(&p->images, p->boot, p->migration);
 	migration_params(p->migration)->mode = p->opt.mode;
 	for (int cap = 0; cap < CAP_COUNT; cap++)
 		migration_cap_set(p->migration, (enum migration_cap)cap, p->opt.caps[cap]);
@@ -412,7 +447,8 @@ static int create_update(struct program *p, struct err *e)
 	p->observer.opaque = p;
 	migration_observe(p->migration, &p->observer);
 	migration_set_exec_hook(p->migration, on_exec, p);
-	return 0;
+	migration_set_command_check(p->migration, run_with_options_check_command);
+	return p->kept_privileges ? keep_program(p, e) : 0;
 }
 
 static bool may_gather(void *opaque)
@@ -493,6 +529,41 @@ static int start_grafted(struct program *p, struct err *e)
 	return 0;
 }
 
+/* -run-with, before anything else is done; in the same process as before nothing is left to do. */
+static int prepare_privileges(struct program *p, struct err *e)
+{
+	struct privileges *wanted = &p->opt.run_with.privileges;
+	int r;
+
+	if (!p->cpr_by_exec && !p->graft) {
+		r = run_with_options_given(&p->opt.run_with) ? privileges_prepare(wanted, e) : 0;
+		return r ? err_prefix(e, "-run-with") : 0;
+	}
+	p->kept_privileges = privileges_are_dropped(p->cpr.pid);
+	if (p->kept_privileges)
+		privileges_keep();
+	r = privileges_check(wanted, p->cpr.pid, e);
+	if (!r || !p->came_back)
+		return r ? err_prefix(e, "-run-with") : 0;
+	log_error("-run-with: %s; the guest goes on as it is", e->msg);
+	return 0;
+}
+
+/* All that the command line names is open, but for what an update is to come from. */
+static int drop_privileges(struct program *p, struct err *e)
+{
+	int r;
+
+	if (!run_with_options_given(&p->opt.run_with))
+		return 0;
+	keep_program(p, e);
+	if (p->opt.pidfile)
+		p->pidfile_fd = process_open_pidfile(p->opt.pidfile, e);
+	r = p->opt.pidfile && p->pidfile_fd < 0 ? p->pidfile_fd
+						: privileges_drop(&p->opt.run_with.privileges, e);
+	return r ? err_prefix(e, "-run-with") : 0;
+}
+
 /* Cold start, or the wait for a guest to take over. */
 static int start(struct program *p, struct err *e)
 {
@@ -502,8 +573,10 @@ static int start(struct program *p, struct err *e)
 		r = start_grafted(p, e);
 		return r ? r : enter_sandbox(p, true, e);
 	}
-	/* After an exec once the guest is here: on_migration_status(). */
-	r = p->cpr_by_exec ? 0 : enter_sandbox(p, false, e);
+	/* After an exec the first is done, and the second once the guest is here: on_migration_status(). */
+	r = p->cpr_by_exec ? 0 : drop_privileges(p, e);
+	if (!r && !p->cpr_by_exec)
+		r = enter_sandbox(p, false, e);
 	if (r)
 		return r;
 	if (p->opt.incoming || p->has_cpr)
@@ -515,11 +588,9 @@ static int start(struct program *p, struct err *e)
 	r = vm_reset(p->vm, e);
 	if (r)
 		return r;
-	if (p->opt.pidfile) {
-		r = process_write_pidfile(p->opt.pidfile, e);
-		if (r)
-			return r;
-	}
+	r = write_pidfile(p, e);
+	if (r)
+		return r;
 	if (!p->opt.stopped)
 		vm_start(p->vm);
 	return 0;
@@ -531,7 +602,9 @@ static int build(struct program *p, struct err *e)
 
 	netdevs_init(&p->netdevs);
 	default_serial(&p->opt);
-	r = consoles_plan(&p->consoles, &p->opt, e);
+	r = prepare_privileges(p, e);
+	if (!r)
+		r = consoles_plan(&p->consoles, &p->opt, e);
 	if (!r)
 		r = receive_guest(p, e);
 	if (!r)
@@ -610,6 +683,7 @@ static void take_apart(struct program *p)
 	cpr_state_fini(&p->cpr);
 	close_fd(&p->cpr_sock);
 	close_fd(&p->signal_fd);
+	close_fd(&p->pidfile_fd);
 }
 
 int main(int argc, char **argv)
@@ -622,7 +696,7 @@ int main(int argc, char **argv)
 	json_memory_init();
 	p->argv = argv;
 	p->firmware.rom.file.fd = -1;
-	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = -1;
+	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = p->pidfile_fd = -1;
 	/* First what to trace: what this image inherits is worth it. */
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);
 	if (!parsed)

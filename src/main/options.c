@@ -456,6 +456,11 @@ static int parse_sandbox(struct options *o, const char *arg, struct err *e)
 	return sandbox_options_parse(&o->sandbox, arg, e);
 }
 
+static int parse_run_with(struct options *o, const char *arg, struct err *e)
+{
+	return run_with_options_parse(&o->run_with, arg, e);
+}
+
 static int parse_drive(struct options *o, const char *arg, struct err *e)
 {
 	return drive_options_parse(&o->drives, arg, e);
@@ -570,6 +575,8 @@ static const struct option options[] = {
 	  "refuse devices whose state cannot be saved" },
 	{ "dump-vmstate", "FILE", parse_dump_vmstate,
 	  "describe the state tables in FILE as JSON, and end" },
+	{ "run-with", "[user=USER|UID:GID][,chroot=DIR]", parse_run_with,
+	  "who the process becomes, and its root directory, before the guest runs" },
 	{ "sandbox", "on|off[,spawn=allow|deny][,path=PATH]...", parse_sandbox,
 	  "keep the process to the system calls, and paths, that it needs" },
 	{ "drive", "file=PATH[,KEY=VALUE...]", parse_drive,

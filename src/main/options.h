@@ -12,6 +12,7 @@
 #include "main/device_options.h"
 #include "main/drive_options.h"
 #include "main/objects.h"
+#include "main/run_with_options.h"
 #include "main/sandbox_options.h"
 #include "update/channel.h"
 #include "update/params.h"
@@ -74,6 +75,7 @@ struct options {
 	struct channel main_channel, cpr_channel; /* -incoming */
 	bool caps[CAP_COUNT];                     /* -global migration.x-CAPABILITY=on */
 	enum migration_mode mode;                 /* -global migration.mode= */
+	struct run_with_options run_with;         /* -run-with */
 	struct sandbox_options sandbox;           /* -sandbox */
 	const char *fault;                        /* -debug handover= */
 	const char *log_file;                     /* -D               */

@@ -200,6 +200,10 @@ static int check_threads(const struct vm *vm, struct err *e)
 		clock_sleep_ns(ENDED_THREAD_POLL_NS);
 	if (n == vm->nr_vcpus + 1)
 		return 0;
+	if (!n)
+		return err_set(e, ENOENT,
+			       "cannot look at /proc/self/task: a graft needs /proc, also after "
+			       "chroot");
 	return err_set(
 		e, EBUSY,
 		"this process has %u threads, not the %u of its vCPUs and one more: something "

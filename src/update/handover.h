@@ -87,6 +87,8 @@ struct migration {
 	struct vm *vm; /* [c]                                              */
 	struct migration_params params;
 	bool no_programs; /* the sandbox lets none be started */
+	/* [c] Of a next image in this process; NULL: any will do. */
+	int (*check_command)(char *const *argv, struct err *e);
 	bool caps[CAP_COUNT];
 	struct list observers;
 	struct list extras; /* struct extra                                     */
@@ -136,7 +138,7 @@ struct migration {
 	struct populate *populate;   /* new: RAM is being mapped in advance; owned, or NULL */
 	struct graft *graft;         /* cpr-graft: the contract with the other image   */
 	struct parcel *parcel;       /* old: what the new image was given; owned       */
-	int image_fd;                /* the program this image was grafted from; owned, or -1 */
+	int image_fd;                /* this image's program, kept open; owned, or -1 */
 	struct streaming *streaming; /* cpr-reboot and normal mode; owned, NULL before */
 	bool let_go; /* old: saved with RAM in place, which another may take by now */
 	struct ram_sample *let_go_sample; /* what that RAM held; owned                  */

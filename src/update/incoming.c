@@ -16,6 +16,7 @@
 #include "host/clock.h"
 #include "host/file.h"
 #include "host/graft.h"
+#include "host/privileges.h"
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/globalstate.h"
@@ -42,15 +43,26 @@ static uint64_t soon(void)
 	return clock_boottime_ns() + DEADLINE_MESSAGE_NS;
 }
 
-/* A listening socket for the CPR channel. */
-static int listen_cpr(const struct channel *c, struct err *e)
+/*
+ * A listening socket for the CPR channel. An old side that gave up its privileges can only connect
+ * to a file of its own: so it is made as the user that this process becomes, where that user may.
+ */
+static int listen_cpr(const struct channel *c, const struct privileges *becomes, struct err *e)
 {
+	int fd;
+
 	if (c->transport != TRANSPORT_UNIX && c->transport != TRANSPORT_FD)
 		return err_set(e, EINVAL, "bad cpr channel socket type; must be unix");
-	return channel_listen(c, e);
+	if (!becomes)
+		return channel_listen(c, e);
+	privileges_use_files_as(becomes->uid, becomes->gid);
+	fd = channel_listen(c, e);
+	privileges_use_files_as(geteuid(), getegid());
+	return fd == -EACCES ? channel_listen(c, e) : fd;
 }
 
-int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *sock, struct err *e)
+int migration_recv_cpr(const struct channel *cpr, const struct privileges *becomes,
+		       struct cpr_state *state, int *sock, struct err *e)
 {
 	AUTO_CLOSE int conn = -1, listener = -1;
 	pid_t pid;
@@ -58,7 +70,7 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 	int r;
 
 	cpr_state_init(state);
-	listener = listen_cpr(cpr, e);
+	listener = listen_cpr(cpr, becomes, e);
 	if (listener < 0)
 		return listener;
 	r = conn = sock_accept(listener, e);
@@ -68,7 +80,7 @@ int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *
 		r = sock_peer(conn, &pid, &uid, e);
 	if (r < 0)
 		return r;
-	if (uid != geteuid())
+	if (uid != geteuid() && !(becomes && uid == becomes->uid))
 		return err_set(e, EPERM, "process %d connected as user %u; it must be user %u", pid,
 			       uid, geteuid());
 	r = cpr_state_recv(state, conn, clock_boottime_ns() + DEADLINE_CPR_STATE_NS, e);

@@ -116,6 +116,22 @@ void migration_forbid_programs(struct migration *m, bool forbid)
 	m->no_programs = forbid;
 }
 
+int migration_keep_program(struct migration *m, struct err *e)
+{
+	int fd = m->image_fd >= 0 ? m->image_fd : process_open_program(e);
+
+	if (fd < 0)
+		return fd;
+	m->image_fd = fd;
+	return 0;
+}
+
+void migration_set_command_check(struct migration *m,
+				 int (*check)(char *const *argv, struct err *e))
+{
+	m->check_command = check;
+}
+
 bool migration_is_idle(const struct migration *m)
 {
 	return (m->step == STEP_IDLE || m->step == STEP_DONE) && !m->populate && !m->holder;
@@ -252,6 +268,8 @@ int migration_check(const struct migration *m, enum migration_mode mode, char *c
 		return err_set(e, EINVAL, "%s mode requires setting cpr-exec-command",
 			       migration_mode_name(mode));
 	r = check_programs(m, mode, main_channel, e);
+	if (!r && m->check_command && (mode == MODE_CPR_EXEC || mode == MODE_CPR_GRAFT))
+		r = m->check_command(command, e);
 	if (!r)
 		r = blockers_check(m->vm, mode, e);
 	return r || mode != MODE_CPR_GRAFT ? r : graft_check(command[0], e);

@@ -16,6 +16,7 @@ struct vm;
 struct graft;
 struct migration;
 struct cpr_state;
+struct privileges;
 
 /* Names of KVM's descriptors among those a graft hands over; a vCPU's id is its index. */
 #define KVM_FD_NAME  "baton-kvm"
@@ -85,10 +86,11 @@ void migration_destroy(struct migration *m);
 /*
  * New side, before the machine exists: gets the CPR state, which holds the preserved
  * descriptors, from the channel (waits there for the old side) or, after cpr-exec, from the old
- * image. migration_recv_cpr() leaves the connection in *@sock.
+ * image. migration_recv_cpr() leaves the connection in *@sock. @becomes: who this process will be
+ * before it has the guest, and the old side may be already; NULL: who it is.
  */
-int migration_recv_cpr(const struct channel *cpr, struct cpr_state *state, int *sock,
-		       struct err *e);
+int migration_recv_cpr(const struct channel *cpr, const struct privileges *becomes,
+		       struct cpr_state *state, int *sock, struct err *e);
 /* Returns 1 and fills @state if this image was started by cpr-exec, 0 if not. */
 int migration_inherit_cpr(struct cpr_state *state, struct err *e);
 /*
@@ -129,6 +131,14 @@ int migration_incoming_graft(struct migration *m, struct err *e);
 struct migration_params *migration_params(struct migration *m);
 /* Updates that execute programs are refused from now on, if @forbid, by name. */
 void migration_forbid_programs(struct migration *m, bool forbid);
+/* Opens the program this image is, for falling back to it, while its name can be found. */
+int migration_keep_program(struct migration *m, struct err *e);
+/*
+ * @check looks at the command line of a next image in this process before anything is done, and
+ * refuses one that cannot go on here.
+ */
+void migration_set_command_check(struct migration *m,
+				 int (*check)(char *const *argv, struct err *e));
 /* No attempt is under way, and none is being cleaned up after. */
 bool migration_is_idle(const struct migration *m);
 bool migration_cap_get(const struct migration *m, enum migration_cap cap);

@@ -58,6 +58,10 @@ static int describe(struct migration *m, struct cpr_state *s, struct err *e)
 		r = cpr_state_add_fd(s, OWNER_FD_NAME, 0, m->owner.fd, e);
 	if (r || m->mode != MODE_CPR_EXEC)
 		return r;
+	/* The next image may not be allowed to open it. */
+	r = cpr_state_add_fd(s, KVM_FD_NAME, 0, m->vm->kvm_fd, e);
+	if (r)
+		return r;
 	/* What the next image falls back to if it cannot load the guest. */
 	r = m->program_fd =
 		m->image_fd >= 0 ? process_dup_fd(m->image_fd, e) : process_open_program(e);
@@ -78,7 +82,8 @@ static int connect_peer(struct migration *m, const struct cpr_state *s, struct e
 	r = sock_peer(m->cpr_sock, &m->peer_pid, &uid, e);
 	if (r)
 		return r;
-	if (uid != geteuid())
+	/* Root may do with this process what it likes anyway; it may become our user yet. */
+	if (uid != geteuid() && uid != 0)
 		return err_set(e, EPERM,
 			       "process %d at '%s' belongs to user %u, not to this one's (%u)",
 			       m->peer_pid, m->cpr_channel.path, uid, geteuid());

@@ -94,9 +94,9 @@ static inline void fixture_source_init(struct source *s, const char *kernel, con
 
 	*s = (struct source){ .kernel.fd = -1, .initrd.fd = -1, .append = append };
 	s->ram_size = ram_size;
-	assert_int_equal(source_file_open(&s->kernel, kernel, &e), 0);
+	assert_int_equal(source_file_open(&s->kernel, kernel, 0, &e), 0);
 	if (initrd)
-		assert_int_equal(source_file_open(&s->initrd, initrd, &e), 0);
+		assert_int_equal(source_file_open(&s->initrd, initrd, 0, &e), 0);
 }
 
 static inline void fixture_source_fini(struct source *s)
