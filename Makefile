@@ -30,7 +30,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
-.PHONY: all help setup program demo test check fmt format layers laws docs model fault unit asan guests vmtest \
+.PHONY: all help setup program demo test check fmt format layers laws docs model fault mutation unit asan guests vmtest \
 	fuzz fuzz-programs fuzz-smoke vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -49,6 +49,7 @@ help:
 ## make vmtest-asan  the same with a program that has ASan and UBSan
 ## make compat     updates between this build and the previous release
 ## make model      the hand-over's protocol, verified: every order of crashes, hangs, messages and deadlines
+## make mutation   the tests of broken hand-overs find out a program that does not ask who owns the guest
 ## make fault      updates in which the N-th call to the host fails, for every N (FAULT=options)
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
 ## make bench      the pause, its parts and the crawl, beside QEMU's; scale; what must hold (BENCH=options)
@@ -221,6 +222,9 @@ build/fault/inject.so: tests/fault/inject.c | build/.setup
 	@echo "  CC    $@"
 	@$(CC) -std=gnu11 -D_GNU_SOURCE -w -O2 -g -shared -fPIC -o $@ $< -ldl
 
+mutation: build/baton guests
+	@tests/fault/mutate
+
 fault: build/baton guests build/fault/inject.so
 	@tests/fault/run --library build/fault/inject.so $(FAULT)
 
@@ -260,4 +264,4 @@ install: build/baton
 	install -D -m 644 docs/man/baton-qmp.7 $(DESTDIR)$(PREFIX)/share/man/man7/baton-qmp.7
 
 clean:
-	rm -rf build/release build/asan build/tsan build/fuzz build/fuzz-corpus build/guest build/bench build/facts build/model build/fault build/compat build/baton
+	rm -rf build/release build/asan build/tsan build/fuzz build/fuzz-corpus build/guest build/bench build/facts build/model build/fault build/mutant build/compat build/baton
