@@ -366,6 +366,9 @@ static int listen_at(struct chardev *c, const struct chardev_config *config, str
 		r = s->server_fd = sock_listen_unix(config->path, e);
 		if (r >= 0)
 			r = note_path(s, config->path, e);
+		/* Nobody would know that it is ours to remove. */
+		if (r < 0 && s->server_fd >= 0)
+			unlink(config->path);
 	}
 	return r < 0 ? r : 0;
 }
