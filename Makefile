@@ -30,7 +30,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PY := /usr/bin/python3
 PYTEST := $(PY) -B -m pytest -p no:cacheprovider -q
 
-.PHONY: all help setup program demo test check fmt format layers laws docs model fault mutation unit asan guests vmtest \
+.PHONY: all help setup program demo test check fmt format layers laws docs model fault soak mutation unit asan guests vmtest \
 	fuzz fuzz-programs fuzz-smoke vmtest-asan lab bench bench-quick floor facts kernel-facts audit alone golden compat clean install
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -49,6 +49,7 @@ help:
 ## make vmtest-asan  the same with a program that has ASan and UBSan
 ## make compat     updates between this build and the previous release
 ## make model      the hand-over's protocol, verified: every order of crashes, hangs, messages and deadlines
+## make soak       2,000 updates of one guest, some with faults: nothing grows (SOAK=options)
 ## make mutation   the tests of broken hand-overs find out a program that does not ask who owns the guest
 ## make fault      updates in which the N-th call to the host fails, for every N (FAULT=options)
 ## make lab        stock Linux guests, in the nested lab where there is no hardware KVM
@@ -221,6 +222,9 @@ build/fault/inject.so: tests/fault/inject.c | build/.setup
 	@mkdir -p $(@D)
 	@echo "  CC    $@"
 	@$(CC) -std=gnu11 -D_GNU_SOURCE -w -O2 -g -shared -fPIC -o $@ $< -ldl
+
+soak: build/baton guests
+	@tests/fault/soak $(SOAK)
 
 mutation: build/baton guests
 	@tests/fault/mutate
