@@ -46,22 +46,29 @@ static int in_sandbox(const struct sandbox_config *c, int (*fn)(void))
 
 static int dangerous_calls(void)
 {
-	long r[] = {
-		mount("none", "/", NULL, MS_REMOUNT, NULL),
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL),
-		setuid(0),
-		syscall(SYS_bpf, 0, NULL, 0),
-		syscall(SYS_add_key, NULL, NULL, NULL, 0, 0),
-		syscall(SYS_init_module, NULL, 0, NULL),
-		syscall(SYS_perf_event_open, NULL, 0, 0, 0, 0),
-		syscall(SYS_unshare, CLONE_NEWUSER),
-		syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, 0),
-		syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0),
+	static const struct {
+		long number, args[5];
+	} calls[] = {
+		{ SYS_mount, { (long)"none", (long)"/", 0, MS_REMOUNT, 0 } },
+		{ SYS_ptrace, { PTRACE_TRACEME } },
+		{ SYS_setuid, { 0 } },
+		{ SYS_bpf, { 0 } },
+		{ SYS_add_key, { 0 } },
+		{ SYS_init_module, { 0 } },
+		{ SYS_perf_event_open, { 0 } },
+		{ SYS_unshare, { CLONE_NEWUSER } },
+		{ SYS_clone, { CLONE_NEWUSER | SIGCHLD } },
+		{ SYS_process_vm_readv, { 1 } },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(r); i++)
-		if (r[i] != -1 || errno != EPERM)
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		const long *a = calls[i].args;
+
+		/* The host would refuse some of them for their arguments, with other errors. */
+		errno = 0;
+		if (syscall(calls[i].number, a[0], a[1], a[2], a[3], a[4]) != -1 || errno != EPERM)
 			return (int)i + 1;
+	}
 	return 0;
 }
 
