@@ -8,6 +8,7 @@ import time
 import pytest
 
 import procstat
+from refusal import reason
 from test_populate import ram_smaps
 from vm import MIB
 
@@ -95,4 +96,5 @@ def test_bad_value(vms):
     vm = vms("gap", extra=["-machine", "huge-pages=maybe"])
     _, proc = vm.spawn()
     assert proc.wait() == 1
-    assert "huge-pages=maybe" in proc.log()
+    why = reason(proc.log(), "-machine huge-pages=maybe")
+    assert "'maybe' is neither on nor off" in why
