@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import dump
+import stream
 import vm as harness
 
 
@@ -78,14 +79,30 @@ def test_each_kind_of_change_is_found(tables):
     assert dump.differences(other, tables)
 
 
-def test_dump_and_a_written_state_agree(tables, vms):
-    """What a real state file says of itself is what the tables say."""
-    vm = vms("gap", mem="64M", smp=2).start()
+def written_state(vm):
+    """What a state file of this machine says of its devices."""
     vm.exec_()
     with open(vm.path("vm.state"), "rb") as f:
-        data = f.read()
-    text = data[data.rindex(b"\0"):]
-    written = json.loads(text[text.index(b"{"):])["devices"]
+        return stream.description(f.read())["devices"]
+
+
+def check_agreement(device, tables):
+    """The table of this name has the written fields; in its order, and as large."""
+    table = tables[device["vmsd_name"]]["Description"]
+    assert device["version"] == table["version_id"]
+    sizes = {f["field"]: (f["size"], f.get("num", 1)) for f in table["Fields"]}
+    names = [f["name"] for f in device["fields"]]
+    # A variable part of length 0 is not there.
+    assert names and names == [n for n in sizes if n in names]
+    for field in device["fields"]:
+        size, num = sizes[field["name"]]
+        assert field["size"] <= size
+        assert field.get("array_len", 1) <= num
+
+
+def test_dump_and_a_written_state_agree(tables, vms):
+    """What a real state file says of itself is what the tables say."""
+    written = written_state(vms("gap", mem="64M", smp=2).start())
     # A sample of RAM is only in streams that may hold RAM; the guest has not looked for PCI; what
     # has to be asked for is not there.
     own = run("-device", "help").stdout.decode()
@@ -99,17 +116,42 @@ def test_dump_and_a_written_state_agree(tables, vms):
     for device in written:
         if device["vmsd_name"] == "baton-checksum":
             continue
-        table = tables[device["vmsd_name"]]["Description"]
-        assert device["version"] == table["version_id"]
-        sizes = {f["field"]: (f["size"], f.get("num", 1))
-                 for f in table["Fields"]}
-        names = [f["name"] for f in device["fields"]]
-        # In the order of the table; a variable part of length 0 is not there.
-        assert names == [n for n in sizes if n in names]
-        for field in device["fields"]:
-            size, num = sizes[field["name"]]
-            assert field["size"] <= size
-            assert field.get("array_len", 1) <= num
+        check_agreement(device, tables)
+
+
+# What is asked for with -device, and the class of its state.
+DRIVERS = {
+    "pcie-root-port": "pcie-root-port", "bochs-display": "bochs-display",
+    "i6300esb": "i6300esb", "virtio-rng-pci": "virtio-rng",
+    "virtio-blk-pci": "virtio-blk", "virtio-net-pci": "virtio-net",
+    "virtio-serial-pci": "virtio-serial", "virtserialport": "virtio-serial-port",
+    "virtconsole": "virtio-serial-port"}
+
+
+def test_dump_and_the_written_state_of_each_driver_agree(tables, vms):
+    listed = run("-device", "help").stdout.decode().split("\nEach machine")[0]
+    assert {line.split('"')[1] for line in listed.splitlines()} == set(DRIVERS)
+    more = {"virtio-blk-pci": ",drive=d0", "virtio-net-pci": ",netdev=n0"}
+    # One with the driver's part of its state in use, the others as after a reset.
+    vm = vms("virtio", mem="64M")
+    with open(vm.path("disk"), "wb") as f:
+        f.truncate(1 << 20)
+    vm.extra += ["-drive", "if=none,id=d0,format=raw,file=" + vm.path("disk"), "-netdev",
+                 "stream,id=n0,server=on,addr.type=unix,addr.path=" + vm.path("net.sock")]
+    for driver in DRIVERS:
+        vm.extra += ["-device", driver + more.get(driver, "")]
+    written = written_state(vm.start())
+    found = {}
+    for device in written:
+        if device["vmsd_name"] == "baton-checksum":
+            continue
+        check_agreement(device, tables)
+        found.setdefault(device["vmsd_name"], []).append(device)
+    for name in set(DRIVERS.values()) | {"netdev-stream"}:
+        count = list(DRIVERS.values()).count(name) if name in DRIVERS.values() else 1
+        assert len(found[name]) == count, name
+        for device in found[name]:
+            assert device["name"].endswith("/" + name), device["name"]
 
 
 def test_a_machine_that_can_be_saved_is_taken(vms):
