@@ -70,6 +70,41 @@ def test_every_listed_key_of_a_character_device_is_known():
             assert refused == (key == "frob"), done.stderr
 
 
+def unknown_keys(option, start, keys, message):
+    """Those over whose name, and not over their value or `frob`, the program stumbles."""
+    kernel = ("-kernel", harness.guest_path("gap"))
+    done = run(*kernel, option, start + ",frob=1")
+    assert done.returncode == 1
+    assert message % "frob" in done.stderr, done.stderr
+    unknown = set()
+    for key in keys:
+        done = run(*kernel, option, "%s,%s=?,frob=1" % (start, key))
+        assert done.returncode == 1
+        if message % key in done.stderr:
+            unknown.add(key)
+    return unknown
+
+
+def test_every_listed_key_of_a_network_back_end_is_known():
+    types = listed("-netdev", "help")[1:]
+    assert types == ["tap", "stream", "passt"]
+    for name in types:
+        keys = [word.split("=")[0] for word in listed("-netdev", name + ",help")[1:]]
+        assert len(keys) > 5
+        assert not unknown_keys("-netdev", name + ",id=n0", keys, "Parameter '%s' is unexpected")
+
+
+def test_every_listed_key_of_a_drive_and_a_node_is_known():
+    says = "Invalid parameter '%s'"
+    for option, starts in (("-drive", ("if=none",)),
+                           ("-blockdev", ("driver=file,node-name=n", "driver=raw,node-name=n"))):
+        keys = [word.split("=")[0] for word in listed(option, "help")[1:]]
+        assert {"file", "discard", "locking"} < set(keys)
+        # Some keys of a node are of its file only, or not of that.
+        unknown = [unknown_keys(option, start, keys, says) for start in starts]
+        assert not set.intersection(*unknown), unknown
+
+
 def test_every_listed_property_of_the_machine_is_known():
     keys = [word.split("=")[0]
             for word in listed("-machine", "baton,help")[1:]]
@@ -104,7 +139,7 @@ def test_help_of_all_options_has_those_that_answer_questions():
     done = run("--help")
     assert done.returncode == 0
     for name in ("machine", "cpu", "accel", "object", "device",
-                 "chardev", "trace"):
+                 "chardev", "trace", "netdev", "drive", "blockdev"):
         assert "\n  -%s " % name in done.stdout
 
 
