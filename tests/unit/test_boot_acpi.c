@@ -290,7 +290,7 @@ static void write_dsdt(char *dir)
 	FILE *f;
 
 	if (!run("command -v iasl >/dev/null 2>&1")) {
-		print_message("skipped: iasl (package acpica-tools) is not installed\n");
+		print_message("SKIPPED: NO iasl, OF PACKAGE acpica-tools\n");
 		skip();
 	}
 	build(&b, 64, 0x5);

@@ -275,7 +275,7 @@ def test_guest_goes_over_a_socket(vms, kind):
            "tcp4": "tcp:127.0.0.1:%d" % free_port(),
            "tcp6": "tcp:[::1]:%d" % free_port()}[kind]
     if kind == "tcp6" and not os.path.exists("/proc/net/if_inet6"):
-        pytest.skip("this host has no IPv6")
+        pytest.skip("THIS HOST HAS NO IPv6")
     generation, new = vm.spawn_deferred("normal")
     new.qmp.cmd("migrate-incoming", uri=uri)
     assert vm.save(uri, "normal")["status"] == "completed"
