@@ -13,6 +13,9 @@
  * one it belongs to, a character out of a text that is read. What an image tells the next one
  * would be wrong, and the guest lost. So a reserve is set aside, which costs nothing until it is used, and
  * serves while the heap refuses. It is whole again once all that came from it has been given back.
+ *
+ * The library has one allocator for a whole process, which is told nothing but a size. So the reserve
+ * is at file scope, as nothing else here but trace_control is; a mutex guards it.
  */
 
 enum {
