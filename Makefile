@@ -42,7 +42,7 @@ help:
 
 ## make            build build/baton
 ## make demo       boot a Debian system and update the VMM under it while it works (README)
-## make test       everything CI runs: check, fuzz-smoke, vmtest, compat, lab
+## make test       everything CI runs: check, fuzz-smoke, model, vmtest, compat, lab
 ## make check      format, layers, laws, documents, unit tests, audit; the units again with ASan and UBSan
 ## make alone      tests of state that link without the machine
 ## make vmtest     tests that need /dev/kvm

@@ -155,6 +155,7 @@ static void go_over(struct switch_test *t)
 static void skip_with_sanitizers(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	print_message("SKIPPED: NOT WITH A SANITIZER\n");
 	skip();
 #endif
 }
