@@ -386,16 +386,42 @@ static bool find_frame(const uint8_t *p, size_t n, struct checksum *sum, size_t 
 	return false;
 }
 
+enum {
+	END_PIECE_BITS = 4096 * 8,
+	END_PIECES = STREAM_MAX_BYTES / END_PIECE_BITS + 1,
+};
+
 int stream_tail_init(struct stream_tail *t, struct err *e)
 {
-	*t = (struct stream_tail){ .ends = calloc(1, STREAM_MAX_BYTES / 8 + 1) };
+	*t = (struct stream_tail){ .ends = calloc(END_PIECES, sizeof(*t->ends)) };
 	return t->ends ? 0 : err_set(e, ENOMEM, "no memory to read the state");
 }
 
 void stream_tail_fini(struct stream_tail *t)
 {
 	buf_fini(&t->bytes);
+	for (size_t i = 0; t->ends && i < END_PIECES; i++)
+		free(t->ends[i]);
 	free(TAKE_PTR(t->ends));
+}
+
+static void note_end(struct stream_tail *t, uint64_t end)
+{
+	uint8_t **piece = &t->ends[end / END_PIECE_BITS];
+
+	if (!*piece)
+		*piece = calloc(1, END_PIECE_BITS / 8);
+	if (*piece)
+		(*piece)[end % END_PIECE_BITS / 8] |= (uint8_t)(1u << end % 8);
+	else
+		t->bytes.failed = true;
+}
+
+static bool is_end(const struct stream_tail *t, size_t n)
+{
+	const uint8_t *piece = t->ends[n / END_PIECE_BITS];
+
+	return piece && piece[n % END_PIECE_BITS / 8] >> n % 8 & 1;
 }
 
 bool stream_tail_is_whole(struct stream_tail *t)
@@ -406,9 +432,9 @@ bool stream_tail_is_whole(struct stream_tail *t)
 		uint64_t end = described_end(t->bytes.data, ++t->seen);
 
 		if (end && end <= STREAM_MAX_BYTES)
-			t->ends[end / 8] |= (uint8_t)(1u << end % 8);
+			note_end(t, end);
 	}
-	return n <= STREAM_MAX_BYTES && t->ends[n / 8] >> n % 8 & 1;
+	return n <= STREAM_MAX_BYTES && !t->bytes.failed && is_end(t, n);
 }
 
 static int check_frame(const struct stream_sum *before, const uint8_t *p, size_t n, struct err *e)

@@ -98,13 +98,17 @@ int stream_take_tail(const struct stream_sum *before, const void *p, size_t n, s
  */
 struct stream_tail {
 	struct buf bytes;
-	uint8_t *ends; /* a bit for each number of bytes up to STREAM_MAX_BYTES */
-	size_t seen;   /* bytes that were looked at                             */
+	/* A bit for each number of bytes up to STREAM_MAX_BYTES, in pieces that exist if one is set. */
+	uint8_t **ends;
+	size_t seen; /* bytes that were looked at */
 };
 
 int stream_tail_init(struct stream_tail *t, struct err *e);
 void stream_tail_fini(struct stream_tail *t);
-/* Whether t->bytes, to which more may have been added, may be all there are. */
+/*
+ * Whether t->bytes, to which more may have been added, may be all there are. False, and
+ * t->bytes.failed, if there is no memory to tell.
+ */
 bool stream_tail_is_whole(struct stream_tail *t);
 /* Nothing is loaded or listed yet. */
 void stream_reset(struct snapshot *s);
