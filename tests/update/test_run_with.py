@@ -47,6 +47,8 @@ def unprivileged(vms):
     vm = vms("gap", append="pattern=16M", mem="64M", smp=2,
              extra=["-run-with", "user=" + WHO])
     os.chown(vm.dir, SOMEBODY, GROUP)
+    # The tree may be where nobody but root gets.
+    vm.program = shutil.copy(BATON, vm.path("baton"))
     return vm
 
 
