@@ -12,7 +12,7 @@ import pytest
 
 import backends
 from qmp import QmpError
-from vm import MIB
+from vm import Failed, MIB
 
 MODES = ("transfer", "exec", "graft")
 
@@ -150,7 +150,8 @@ def test_memory_that_begins_elsewhere_in_its_file_is_refused(vms, mode):
             assert new.wait() == 1
         else:
             # The new image goes back to the old one.
-            vm.exec_()
+            with pytest.raises(Failed):
+                vm.exec_()
             assert "use offset=0" in vm.qmp.cmd("query-migrate")["error-desc"]
     finally:
         vm.extra = old
