@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "base/buf.h"
 #include "base/json_memory.h"
 
 enum {
@@ -67,11 +66,21 @@ static int put_piece(const char *piece, size_t n, void *opaque)
 	return b->failed ? -1 : 0;
 }
 
+bool json_put(struct buf *b, const json_t *v, size_t flags)
+{
+	size_t len = b->len;
+
+	if (v && !json_dump_callback(v, put_piece, b, flags))
+		return true;
+	b->len = len;
+	return false;
+}
+
 char *json_text(const json_t *v, size_t flags)
 {
 	struct buf b = { 0 };
 
-	if (!json_dump_callback(v, put_piece, &b, flags))
+	if (json_put(&b, v, flags))
 		buf_put_u8(&b, 0);
 	else
 		b.failed = true;

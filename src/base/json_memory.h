@@ -4,7 +4,10 @@
 #define BASE_JSON_MEMORY_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "base/buf.h"
 
 /*
  * DOC: theory of operation
@@ -26,6 +29,11 @@ enum {
 /* Before the first JSON value is made; once for a process image. */
 void json_memory_init(void);
 
+/*
+ * Appends @v as text, with jansson's @flags. False, and nothing is appended, if there is no memory or
+ * no value (NULL).
+ */
+bool json_put(struct buf *b, const json_t *v, size_t flags);
 /*
  * @v as text, with jansson's @flags; NULL if there is no memory. Not json_dumps(), whose text may
  * be the reserve's: this one is given back with free().

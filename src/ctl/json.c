@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_memory.h"
 #include "base/util.h"
 #include "ctl/json.h"
 
@@ -140,30 +141,14 @@ json_t *json_text_parse(const char *text, size_t n, struct err *e)
 	return v;
 }
 
-static int put_piece(const char *p, size_t n, void *opaque)
-{
-	struct buf *b = opaque;
-
-	buf_put(b, p, n);
-	return b->failed ? -1 : 0;
-}
-
-static bool put(struct buf *b, const json_t *v, size_t flags)
-{
-	size_t len = b->len;
-
-	if (v && !json_dump_callback(v, put_piece, b, JSON_ENSURE_ASCII | JSON_ENCODE_ANY | flags))
-		return true;
-	b->len = len;
-	return false;
-}
+#define PUT_FLAGS (JSON_ENSURE_ASCII | JSON_ENCODE_ANY)
 
 bool json_put_text(struct buf *b, const json_t *v)
 {
-	return put(b, v, 0);
+	return json_put(b, v, PUT_FLAGS);
 }
 
 bool json_put_pretty(struct buf *b, const json_t *v)
 {
-	return put(b, v, JSON_INDENT(4));
+	return json_put(b, v, PUT_FLAGS | JSON_INDENT(4));
 }
