@@ -69,3 +69,22 @@ int parse_bool(const char *s, bool *out, struct err *e)
 	}
 	return err_set(e, EINVAL, "'%s' is neither on nor off", s);
 }
+
+int parse_pieces(char *text,
+		 int (*set)(void *opaque, char *key, char *value, bool first, struct err *e),
+		 void *opaque, struct err *e)
+{
+	bool first = true;
+	char *piece;
+	int r = 0;
+
+	while (!r && (piece = strsep(&text, ","))) {
+		char *value = strchr(piece, '=');
+
+		if (value)
+			*value++ = '\0';
+		r = set(opaque, piece, value, first, e);
+		first = false;
+	}
+	return r;
+}

@@ -21,4 +21,13 @@ int parse_uint(const char *s, uint64_t max, uint64_t *out, struct err *e);
 /* `on`, `yes`, `true`, `y` or `off`, `no`, `false`, `n`. */
 int parse_bool(const char *s, bool *out, struct err *e);
 
+/*
+ * Calls @set for each piece of the comma-separated list @text, which is cut up in place: `KEY=VALUE`,
+ * or with @value NULL one without `=`, which may be empty. @first: it begins the list. Stops at
+ * the first failure, and returns it.
+ */
+int parse_pieces(char *text,
+		 int (*set)(void *opaque, char *key, char *value, bool first, struct err *e),
+		 void *opaque, struct err *e);
+
 #endif

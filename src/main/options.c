@@ -179,6 +179,24 @@ static int set_property(struct options *o, const struct property *table, void *t
 	return err_set(e, EINVAL, "there is no property '%s'", key);
 }
 
+struct properties {
+	struct options *o;
+	const struct property *table;
+	void *to;
+};
+
+static int set_piece(void *opaque, char *key, char *value, bool first, struct err *e)
+{
+	const struct properties *p = opaque;
+
+	if (value)
+		return set_property(p->o, p->table, p->to, key, value, e);
+	if (!*key)
+		return 0;
+	return first ? set_property(p->o, p->table, p->to, p->table[0].key, key, e)
+		     : set_property(p->o, p->table, p->to, key, "on", e);
+}
+
 /*
  * `VALUE,key=value,...`: a first piece without `=` is the value of the first
  * property of the table. An empty piece is skipped, as after a trailing comma.
@@ -186,8 +204,8 @@ static int set_property(struct options *o, const struct property *table, void *t
 static int parse_properties(struct options *o, const struct property *table, void *to,
 			    const char *arg, bool keep_text, struct err *e)
 {
-	char scratch[4096], *text = scratch, *piece;
-	bool first = true;
+	struct properties list = { .o = o, .table = table, .to = to };
+	char scratch[4096], *text = scratch;
 
 	if (keep_text)
 		text = split_buffer(o, arg, e);
@@ -197,27 +215,7 @@ static int parse_properties(struct options *o, const struct property *table, voi
 		return err_set(e, E2BIG, "the option is too long");
 	if (!text)
 		return -e->code;
-	while ((piece = strsep(&text, ","))) {
-		char *value = strchr(piece, '=');
-		int r;
-
-		if (value)
-			*value++ = '\0';
-		if (!*piece && !value) {
-			first = false;
-			continue;
-		}
-		if (value)
-			r = set_property(o, table, to, piece, value, e);
-		else if (first)
-			r = set_property(o, table, to, table[0].key, piece, e);
-		else
-			r = set_property(o, table, to, piece, "on", e);
-		if (r)
-			return r;
-		first = false;
-	}
-	return 0;
+	return parse_pieces(text, set_piece, &list, e);
 }
 
 static int parse_machine(struct options *o, const char *arg, struct err *e)

@@ -9,11 +9,15 @@
 #include "host/process.h"
 #include "main/run_with_options.h"
 
-static int set(struct run_with_options *o, const char *key, const char *value, struct err *e)
+static int set(void *opaque, char *key, char *value, bool first, struct err *e)
 {
+	struct run_with_options *o = opaque;
 	bool on;
 	int r;
 
+	(void)first;
+	if (!value)
+		return err_set(e, EINVAL, "'%s' has no value", key);
 	if (!strcmp(key, "user")) {
 		if (!*value || strchr(value, '\n'))
 			return err_set(e, EINVAL, "user=%s: USER or UID:GID is wanted", value);
@@ -40,22 +44,11 @@ static int set(struct run_with_options *o, const char *key, const char *value, s
 
 int run_with_options_parse(struct run_with_options *o, const char *arg, struct err *e)
 {
-	char *rest = o->text, *piece;
-	int r = 0;
-
 	if (strlen(arg) >= sizeof(o->text))
 		return err_set(e, E2BIG, "the option is too long");
 	*o = (struct run_with_options){ .text = "" };
 	memcpy(o->text, arg, strlen(arg) + 1);
-	while (!r && (piece = strsep(&rest, ","))) {
-		char *value = strchr(piece, '=');
-
-		if (value)
-			*value++ = '\0';
-		r = value ? set(o, piece, value, e)
-			  : err_set(e, EINVAL, "'%s' has no value", piece);
-	}
-	return r;
+	return parse_pieces(o->text, set, o, e);
 }
 
 bool run_with_options_given(const struct run_with_options *o)

@@ -43,28 +43,18 @@ static int set(struct sandbox_options *o, const char *key, const char *value, st
 	return 0;
 }
 
+static int set_piece(void *opaque, char *key, char *value, bool first, struct err *e)
+{
+	if (value)
+		return set(opaque, key, value, e);
+	return first ? set(opaque, "enable", key, e) : err_set(e, EINVAL, "'%s' has no value", key);
+}
+
 int sandbox_options_parse(struct sandbox_options *o, const char *arg, struct err *e)
 {
-	char *rest = o->text, *piece;
-	bool first = true;
-	int r = 0;
-
 	if (strlen(arg) >= sizeof(o->text))
 		return err_set(e, E2BIG, "the option is too long");
 	*o = (struct sandbox_options){ .on = true };
 	memcpy(o->text, arg, strlen(arg) + 1);
-	while (!r && (piece = strsep(&rest, ","))) {
-		char *value = strchr(piece, '=');
-
-		if (value)
-			*value++ = '\0';
-		if (value)
-			r = set(o, piece, value, e);
-		else if (first)
-			r = set(o, "enable", piece, e);
-		else
-			r = err_set(e, EINVAL, "'%s' has no value", piece);
-		first = false;
-	}
-	return r;
+	return parse_pieces(o->text, set_piece, o, e);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/file.h"
@@ -98,33 +99,31 @@ static int apply_piece(const char *key, const char *value, struct err *e)
 	return 0;
 }
 
+static int set_piece(void *opaque, char *key, char *value, bool first, struct err *e)
+{
+	(void)opaque;
+	if (value)
+		return apply_piece(key, value, e);
+	if (!*key)
+		return 0;
+	if (!first)
+		return err_set(e, EINVAL,
+			       "'%s' is no property; a second pattern needs an "
+			       "option of its own",
+			       key);
+	apply_pattern(key);
+	return 0;
+}
+
 /* `[[enable=]PATTERN][,events=FILE][,file=FILE]` */
 static int apply_option(const char *arg, struct err *e)
 {
-	char text[MAX_OPTION], *rest = text, *piece;
+	char text[MAX_OPTION];
 
 	if (strlen(arg) >= sizeof(text))
 		return err_set(e, E2BIG, "the option is too long");
 	memcpy(text, arg, strlen(arg) + 1);
-	while ((piece = strsep(&rest, ","))) {
-		char *value = strchr(piece, '=');
-		int r = 0;
-
-		if (value)
-			*value++ = '\0';
-		if (value)
-			r = apply_piece(piece, value, e);
-		else if (piece == text && *piece)
-			apply_pattern(piece);
-		else if (*piece)
-			r = err_set(e, EINVAL,
-				    "'%s' is no property; a second pattern needs an "
-				    "option of its own",
-				    piece);
-		if (r)
-			return r;
-	}
-	return 0;
+	return parse_pieces(text, set_piece, NULL, e);
 }
 
 int trace_options_apply(const struct options *o, struct err *e)
