@@ -47,7 +47,6 @@ static int send_tap(struct net *n, unsigned int queue, const struct iovec *iov, 
 static void tap_failed(struct net *n, unsigned int queue)
 {
 	struct tap *t = n->own;
-
 	bool was_blocked = n->queues[queue].blocked;
 
 	log_error("netdev '%s': queue %u of tap '%s' is gone", n->config.id, queue, t->name);
