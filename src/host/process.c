@@ -20,6 +20,7 @@
 
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/cpus.h"
 #include "host/process.h"
 #include "host/raw_call.h"
 
@@ -168,6 +169,8 @@ struct holder {
 	uint32_t end;
 	long parent;
 	bool ready; /* atomic: the descriptors are closed */
+	bool placed;
+	cpu_set_t cpus; /* placed: where it is to run */
 };
 
 IN_CHILD static int hold(void *arg)
@@ -175,6 +178,8 @@ IN_CHILD static int hold(void *arg)
 	struct holder *h = arg;
 	const struct timespec pause = { .tv_nsec = HOLDER_POLL_NS };
 
+	if (h->placed)
+		raw_call(SYS_sched_setaffinity, 0, sizeof(h->cpus), (long)&h->cpus, 0);
 	/* Whoever waits for one of our sockets to close shall not wait for the child. */
 	if (h->fd > 0)
 		raw_call(SYS_close_range, 0, h->fd - 1, 0, 0);
@@ -190,8 +195,8 @@ IN_CHILD static int hold(void *arg)
 	return 0;
 }
 
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct holder **holder,
-			  struct err *e)
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, const cpu_set_t *busy,
+			  struct holder **holder, struct err *e)
 {
 	char *p = malloc(HOLDER_STACK_BYTES);
 	struct holder *h = (struct holder *)p;
@@ -201,6 +206,7 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct hol
 	if (!p)
 		return err_set(e, ENOMEM, "no memory for a child's stack");
 	*h = (struct holder){ .fd = fd, .word = word, .end = end, .parent = getpid() };
+	h->placed = cpus_besides(busy, &h->cpus);
 	pid = clone(hold, p + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
 	if (pid < 0) {
 		pid = err_set_errno(e, "cannot start a child that holds the memory");

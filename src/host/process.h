@@ -4,6 +4,7 @@
 #define HOST_PROCESS_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -42,14 +43,14 @@ int process_dup_fd(int fd, struct err *e);
 /*
  * Starts a child that keeps this process's memory and the file behind @fd alive past
  * process_exec(), so that exec does not wait until they are torn down: the time
- * that takes grows with RAM. Returns once the child has let go of all other
+ * that takes grows with RAM. It leaves processors @busy to others, if it can. Returns once the child has let go of all other
  * descriptors. It ends by itself when *@word, in shared memory, becomes @end, when this
  * process dies, or after ten seconds. Returns its process id; process_reap() takes it
  * off. If this program goes on after all, process_end_hold() ends it, before @word goes
  * away, and frees *@holder.
  */
-pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, struct holder **holder,
-			  struct err *e);
+pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, const cpu_set_t *busy,
+			  struct holder **holder, struct err *e);
 void process_end_hold(pid_t pid, struct holder *holder);
 /* Whether that child has ended and was taken off; also callable in the next program. */
 bool process_reap(pid_t pid);

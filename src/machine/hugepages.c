@@ -8,6 +8,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/cpus.h"
 #include "host/mem.h"
 #include "host/process.h"
 #include "machine/hugepages.h"
@@ -30,6 +31,7 @@ struct hugepages {
 	uint64_t interval_ns; /* [l]                                       */
 	bool scanning;        /* [l] there is a thread                     */
 	pthread_t thread;
+	cpu_set_t busy;    /* [c] while scanning: where the guest ran at its begin */
 	bool end;          /* [a]                                       */
 	uint64_t gathered; /* the thread's, then [l]: bytes in this scan */
 	unsigned int failures;
@@ -99,6 +101,7 @@ static void *scan_main(void *arg)
 	const struct memmap *m = h->cfg.mem;
 	uint64_t start = clock_boottime_ns();
 
+	cpus_avoid(&h->busy);
 	for (unsigned int i = 0; i < m->nr_blocks; i++)
 		if (can_gather(m->blocks[i]) && !gather_block(h, m->blocks[i]))
 			break;
@@ -136,7 +139,7 @@ static void on_timer(void *opaque)
 
 	if (h->scanning)
 		return;
-	if (!h->cfg.may_scan(h->cfg.opaque)) {
+	if (!h->cfg.may_scan(h->cfg.opaque, &h->busy)) {
 		wait_for_next(h);
 		return;
 	}

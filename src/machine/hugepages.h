@@ -23,6 +23,7 @@
  * Nothing depends on it.
  */
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,8 +36,11 @@ struct hugepages;
 struct hugepages_config {
 	const struct memmap *mem; /* not owned; outlives it */
 	struct loop *loop;        /* likewise               */
-	/* Whether a scan may begin now; else it is tried again later. The loop's thread. */
-	bool (*may_scan)(void *opaque);
+	/*
+	 * Whether a scan may begin now, else it is tried again later; and on which processors the
+	 * guest runs, which are left to it. The loop's thread.
+	 */
+	bool (*may_scan)(void *opaque, cpu_set_t *busy);
 	void *opaque;
 	uint64_t first_ns; /* from now to the first scan */
 };

@@ -7,6 +7,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/cpus.h"
 #include "host/kvm.h"
 #include "host/mem.h"
 #include "host/process.h"
@@ -36,19 +37,27 @@ struct prefault {
 	bool held;
 	bool end;
 	bool may_use_vcpu;
+	bool moved; /* the processors to leave to the guest are others */
+	cpu_set_t busy;
 };
 
 /* Waits while it is held. False: it is to end. */
 static bool begin_piece(struct prefault *p)
 {
-	bool go;
+	bool go, moved;
+	cpu_set_t busy;
 
 	pthread_mutex_lock(&p->lock);
 	while (p->held && !p->end)
 		pthread_cond_wait(&p->order, &p->lock);
 	go = p->working = !p->end;
 	p->pieces_go_to_kvm &= p->may_use_vcpu;
+	moved = p->moved;
+	p->moved = false;
+	busy = p->busy;
 	pthread_mutex_unlock(&p->lock);
+	if (moved)
+		cpus_avoid(&busy);
 	return go;
 }
 
@@ -144,6 +153,8 @@ int prefault_start(struct prefault **out, const struct prefault_config *cfg, str
 		return err_set(e, ENOMEM, "no memory to map guest RAM in advance");
 	p->cfg = *cfg;
 	p->pieces_go_to_kvm = p->may_use_vcpu = cfg->vcpu_fd >= 0;
+	p->busy = cfg->busy;
+	p->moved = true;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->order, NULL);
 	pthread_cond_init(&p->rest, NULL);
@@ -167,9 +178,11 @@ void prefault_hold(struct prefault *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-void prefault_continue(struct prefault *p)
+void prefault_continue(struct prefault *p, const cpu_set_t *busy)
 {
 	pthread_mutex_lock(&p->lock);
+	p->busy = *busy;
+	p->moved = true;
 	p->held = false;
 	pthread_cond_signal(&p->order);
 	pthread_mutex_unlock(&p->lock);

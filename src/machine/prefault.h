@@ -16,6 +16,7 @@
  * Nothing depends on it: what it does not come to, or what fails, is mapped on first use.
  */
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,7 +29,8 @@ struct prefault;
 struct prefault_config {
 	const struct memmap *mem; /* not owned; must outlive the thread     */
 	struct loop *loop;
-	int vcpu_fd; /* one that is not run while the thread is not held; -1: none */
+	cpu_set_t busy; /* processors to leave to the guest    */
+	int vcpu_fd;    /* one that is not run while the thread is not held; -1: none */
 	/* Called on the loop's thread when all is done; may end it. NULL: nobody cares. */
 	void (*done)(void *opaque);
 	void *opaque;
@@ -45,7 +47,8 @@ int prefault_start(struct prefault **out, const struct prefault_config *cfg, str
  * it has ended.
  */
 void prefault_hold(struct prefault *p);
-void prefault_continue(struct prefault *p);
+/* From now on the guest runs on @busy. */
+void prefault_continue(struct prefault *p, const cpu_set_t *busy);
 /* Ends the thread, wherever it is, and frees. NULL: nothing. The loop's thread, as for all. */
 void prefault_end(struct prefault *p);
 

@@ -2,6 +2,7 @@
 /* A virtual CPU: its thread, its run loop, and how the machine stops and talks to it. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/cpus.h"
 #include "host/graft.h"
 #include "host/kvm.h"
 #include "host/process.h"
@@ -35,8 +37,11 @@
 
 enum {
 	KICK_SIGNAL = SIGUSR1,
-	/* A vCPU is out of the guest sooner than a thread that slept would be awake. */
-	STOP_SPIN_NS = 200000,
+	/*
+	 * What is waited for in an update comes sooner than a thread that slept would be awake: for a
+	 * processor that is idle, that takes as long as the work.
+	 */
+	SPIN_NS = 200000,
 };
 
 struct vcpu {
@@ -51,6 +56,9 @@ struct vcpu {
 	bool fresh;            /* [v] nothing was set since reset_state was read    */
 	bool exit_pending;     /* [v] an exit that came while the vCPU was parked   */
 	uint64_t entered_ns;   /* [a] CLOCK_BOOTTIME of the first entry after a stop */
+	int last_cpu;          /* [v]                                               */
+	bool placed;           /* [m]                                               */
+	cpu_set_t allowed;     /* [m] if it is placed, where its thread might run   */
 	struct vcpu_caps caps; /* [c]                                               */
 	struct vcpu_cpuid cpuid[VCPU_MAX_CPUID]; /* what KVM was given; changed paused */
 	uint32_t nr_cpuid;
@@ -224,6 +232,33 @@ static void run_guest(struct vcpu *v)
 	}
 }
 
+static bool has_order(const struct vcpu *v)
+{
+	return __atomic_load_n(&v->end, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&v->fn, __ATOMIC_RELAXED) ||
+	       !__atomic_load_n(&v->parked, __ATOMIC_RELAXED);
+}
+
+static uint64_t spin_limit(const struct vm *vm)
+{
+	return vcpu_may_spin(vm) ? clock_boottime_ns() + SPIN_NS : 0;
+}
+
+/* The lock is held, and let go meanwhile. */
+static void wait_for_order(struct vcpu *v)
+{
+	while (!has_order(v)) {
+		uint64_t limit = spin_limit(v->vm);
+
+		pthread_mutex_unlock(&v->lock);
+		while (!has_order(v) && clock_boottime_ns() < limit)
+			sched_yield();
+		pthread_mutex_lock(&v->lock);
+		if (!has_order(v))
+			pthread_cond_wait(&v->order, &v->lock);
+	}
+}
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
@@ -244,8 +279,7 @@ static void *vcpu_main(void *arg)
 	}
 	for (;;) {
 		pthread_cond_signal(&v->done);
-		while (!v->end && !v->fn && v->parked)
-			pthread_cond_wait(&v->order, &v->lock);
+		wait_for_order(v);
 		if (v->end)
 			break;
 		/* What is asked of a vCPU that was let go already waits until it is out again. */
@@ -259,6 +293,7 @@ static void *vcpu_main(void *arg)
 		}
 		pthread_mutex_unlock(&v->lock);
 		run_guest(v);
+		v->last_cpu = sched_getcpu();
 		pthread_mutex_lock(&v->lock);
 		v->parked = true;
 	}
@@ -351,6 +386,17 @@ static int setup_kvm(struct vcpu *v, struct err *e)
 	return vm->cpuid ? give_host_cpuid(v, e) : 0;
 }
 
+/* Who holds it does so for less than a microsecond: going to sleep over it would take much longer. */
+static void init_lock(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
 static int new_vcpu(struct vcpu **out, struct vm *vm, unsigned int index, struct err *e)
 {
 	struct vcpu *v = calloc(1, sizeof(*v));
@@ -372,7 +418,8 @@ static int new_vcpu(struct vcpu **out, struct vm *vm, unsigned int index, struct
 	v->vm = vm;
 	v->index = index;
 	v->fd = -1;
-	pthread_mutex_init(&v->lock, NULL);
+	v->last_cpu = -1;
+	init_lock(&v->lock);
 	pthread_cond_init(&v->order, NULL);
 	pthread_cond_init(&v->done, NULL);
 	*out = v;
@@ -439,6 +486,43 @@ void vcpu_save_kept(const struct vcpu *v, struct vcpu_caps *caps, struct vcpu_st
 	memcpy(reset->cpuid, v->cpuid, v->nr_cpuid * sizeof(v->cpuid[0]));
 }
 
+int vcpu_last_cpu(const struct vcpu *v)
+{
+	return v->last_cpu;
+}
+
+void vcpu_place(struct vcpu *v, int cpu)
+{
+	v->placed = v->placed || cpus_pin(v->tid, cpu, &v->allowed);
+}
+
+int vcpu_running_cpu(const struct vcpu *v)
+{
+	return cpus_of_thread(v->tid);
+}
+
+void vcpu_running_on(const struct vm *vm, cpu_set_t *out)
+{
+	CPU_ZERO(out);
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		int cpu = vcpu_running_cpu(vm->vcpus[i]);
+
+		if (cpu >= 0 && cpu < CPU_SETSIZE)
+			CPU_SET(cpu, out);
+	}
+}
+
+void vcpu_unplace_all(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		if (v->placed)
+			cpus_unpin(v->tid, &v->allowed);
+		v->placed = false;
+	}
+}
+
 bool vcpu_may_spin(const struct vm *vm)
 {
 	return (int)vm->nr_vcpus < process_nr_cpus();
@@ -488,7 +572,7 @@ void vcpu_resume_all(struct vm *vm)
 
 void vcpu_pause_all(struct vm *vm)
 {
-	uint64_t spin_until = vcpu_may_spin(vm) ? clock_boottime_ns() + STOP_SPIN_NS : 0;
+	uint64_t limit = spin_limit(vm);
 
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
@@ -501,9 +585,9 @@ void vcpu_pause_all(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
-		while (clock_boottime_ns() < spin_until &&
+		while (clock_boottime_ns() < limit &&
 		       !__atomic_load_n(&v->parked, __ATOMIC_ACQUIRE))
-			__builtin_ia32_pause();
+			sched_yield();
 		pthread_mutex_lock(&v->lock);
 		while (!v->parked)
 			pthread_cond_wait(&v->done, &v->lock);
@@ -526,13 +610,22 @@ void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct
 	}
 }
 
+void vcpu_rouse_all(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
+		pthread_cond_signal(&vm->vcpus[i]->order);
+}
+
 int vcpu_finish_all(struct vm *vm, struct err *e)
 {
+	uint64_t limit = spin_limit(vm);
 	int r = 0;
 
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
+		while (clock_boottime_ns() < limit && __atomic_load_n(&v->fn, __ATOMIC_ACQUIRE))
+			sched_yield();
 		pthread_mutex_lock(&v->lock);
 		while (v->fn)
 			pthread_cond_wait(&v->done, &v->lock);

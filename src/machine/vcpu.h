@@ -3,6 +3,7 @@
 #ifndef MACHINE_VCPU_H
 #define MACHINE_VCPU_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -67,6 +68,28 @@ int vcpu_run_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct e
 void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct err *e),
 		      void *arg);
 int vcpu_finish_all(struct vm *vm, struct err *e);
+
+/*
+ * Has the threads of all vCPUs awake for a moment, since they will soon be asked for something. All
+ * paused. Without effect if there are not processors enough.
+ */
+void vcpu_rouse_all(struct vm *vm);
+
+/*
+ * The processor @v left the guest on when it was last stopped; -1: none yet. Paused.
+ *
+ * vcpu_place() keeps its thread on such a processor until vcpu_unplace_all(), where it may run there
+ * at all. Paused, main thread. The kernel wakes a thread where the one that wakes it runs, and would leave the
+ * vCPU to share that processor while the one where it ran before stands idle.
+ */
+int vcpu_last_cpu(const struct vcpu *v);
+void vcpu_place(struct vcpu *v, int cpu);
+/* Without effect on those that were not placed. Main thread. */
+void vcpu_unplace_all(struct vm *vm);
+
+/* The processor @v runs on now, -1: it sleeps; all those of @vm. Slow; main thread. */
+int vcpu_running_cpu(const struct vcpu *v);
+void vcpu_running_on(const struct vm *vm, cpu_set_t *out);
 
 /* There are processors enough that waiting for vCPUs need not give one away. Any thread. */
 bool vcpu_may_spin(const struct vm *vm);

@@ -451,10 +451,11 @@ static int create_update(struct program *p, struct err *e)
 	return p->kept_privileges ? keep_program(p, e) : 0;
 }
 
-static bool may_gather(void *opaque)
+static bool may_gather(void *opaque, cpu_set_t *busy)
 {
 	const struct program *p = opaque;
 
+	vcpu_running_on(p->vm, busy);
 	return p->vm->runstate == RUNSTATE_RUNNING && !p->vm->foreign && !p->vm->busy &&
 	       migration_is_idle(p->migration);
 }

@@ -338,6 +338,16 @@ bool migration_waits_for_load(const struct migration *m)
 	return wait;
 }
 
+/* Each vCPU goes where the old side's has just left. */
+static void take_places(struct migration *m)
+{
+	const struct owner_places *p = owner_places(&m->owner);
+
+	for (unsigned int i = 0; i < m->vm->nr_vcpus; i++)
+		vcpu_place(m->vm->vcpus[i], p->cpu[i] - 1);
+	vcpu_rouse_all(m->vm);
+}
+
 /* The state is complete once the offer came and as many bytes as it says. */
 static void check_complete(struct migration *m)
 {
@@ -443,6 +453,7 @@ static void on_old_side(void *opaque, uint32_t events)
 		m->offer_len = cursor_be64(&c);
 		m->offer_hash = cursor_be64(&c);
 		m->offer_known = true;
+		take_places(m);
 		check_complete(m);
 		return;
 	}
@@ -654,6 +665,7 @@ int incoming_receive(struct migration *m, struct err *e)
 
 void incoming_undo_receive(struct migration *m)
 {
+	vcpu_unplace_all(m->vm);
 	streaming_undo(m);
 	incoming_stop_listening(m);
 }
@@ -661,6 +673,9 @@ void incoming_undo_receive(struct migration *m)
 int incoming_load(struct migration *m, struct err *e)
 {
 	int r = 0;
+
+	if (m->mode == MODE_CPR_EXEC)
+		take_places(m);
 
 	if (m->mode == MODE_CPR_GRAFT) {
 		r = grafting_decode(m, e);
@@ -727,6 +742,7 @@ int incoming_run(struct migration *m, struct err *e)
 	} else {
 		vm_set_runstate(vm, m->saved_runstate);
 	}
+	vcpu_unplace_all(vm);
 	trace_vmstate_downtime_checkpoint("dst-precopy-bh-vm-started");
 	/* The guest is ours; an old side that does not hear it finds out by the word. */
 	if (m->cpr_sock >= 0 && wire_send(m->cpr_sock, WIRE_RUNNING, NULL, 0, soon(), e))

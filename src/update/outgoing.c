@@ -10,11 +10,13 @@
 #include "base/trace.h"
 #include "base/util.h"
 #include "host/clock.h"
+#include "host/cpus.h"
 #include "host/file.h"
 #include "host/process.h"
 #include "host/sock.h"
 #include "machine/device.h"
 #include "machine/globalstate.h"
+#include "machine/vcpu.h"
 #include "machine/vm.h"
 #include "update/channel_open.h"
 #include "update/extras.h"
@@ -127,11 +129,13 @@ static int try_next_image(struct migration *m, struct err *e)
 /* Without the child the pause is longer, no more. */
 static void hold_memory(struct migration *m)
 {
+	cpu_set_t busy;
 	struct err e;
 	pid_t pid;
 
-	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &m->holder_child,
-				  &e);
+	vcpu_running_on(m->vm, &busy);
+	pid = process_hold_memory(m->vm->vm_fd, owner_word(&m->owner), OWNER_NEW, &busy,
+				  &m->holder_child, &e);
 	if (pid < 0)
 		log_warn("%s", e.msg);
 	else
@@ -163,6 +167,14 @@ static int go_on_later(struct migration *m)
 	return STEP_WAIT;
 }
 
+static void note_places(struct migration *m, int (*place_of)(const struct vcpu *v))
+{
+	struct owner_places *p = owner_places(&m->owner);
+
+	for (unsigned int i = 0; i < m->vm->nr_vcpus; i++)
+		p->cpu[i] = (uint16_t)(place_of(m->vm->vcpus[i]) + 1);
+}
+
 int outgoing_connect(struct migration *m, struct err *e)
 {
 	int r;
@@ -175,6 +187,7 @@ int outgoing_connect(struct migration *m, struct err *e)
 		r = owner_create(&m->owner, e);
 	if (r)
 		return r;
+	note_places(m, vcpu_running_cpu);
 	r = describe(m, &m->cpr, e);
 	if (!r)
 		trace_cpr_state_save(migration_mode_name(m->mode));
@@ -378,6 +391,9 @@ int outgoing_save(struct migration *m, struct err *e)
 {
 	int r;
 
+	if (m->owner.page)
+		note_places(m, vcpu_last_cpu);
+
 	if (!migration_mode_streams(m->mode) && m->mode != MODE_CPR_GRAFT)
 		migration_set_status(m, MIGRATION_DEVICE);
 	r = vm_save_state(m->vm, handover_scope(m), &m->snap, e);
@@ -421,7 +437,12 @@ int outgoing_offer(struct migration *m, struct err *e)
 
 int outgoing_give(struct migration *m, struct err *e)
 {
+	cpu_set_t busy;
+
 	(void)e;
+	/* All that is left to do here is to clean up. */
+	owner_busy(&m->owner, &busy);
+	cpus_avoid(&busy);
 	/* The clients that go hear here what has happened here. */
 	migration_tell(m);
 	late_give(m);

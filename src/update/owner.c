@@ -17,6 +17,7 @@ struct owner_page {
 	uint32_t word;
 	struct owner_times times;
 	struct owner_state state;
+	struct owner_places places;
 };
 
 int owner_create(struct owner *o, struct err *e)
@@ -104,6 +105,24 @@ enum owner_side owner_get(const struct owner *o)
 struct owner_state *owner_state(struct owner *o)
 {
 	return &o->page->state;
+}
+
+struct owner_places *owner_places(struct owner *o)
+{
+	return &o->page->places;
+}
+
+void owner_busy(const struct owner *o, cpu_set_t *out)
+{
+	const struct owner_places *p = &o->page->places;
+
+	CPU_ZERO(out);
+	for (size_t i = 0; i < ARRAY_SIZE(p->cpu); i++) {
+		unsigned int place = p->cpu[i];
+
+		if (place && place <= CPU_SETSIZE)
+			CPU_SET(place - 1, out);
+	}
 }
 
 struct owner_times *owner_times(struct owner *o)

@@ -18,10 +18,12 @@
  * that lives can always find out whether it is the one.
  */
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "machine/vm.h"
 
 /* When what happened in the pause, CLOCK_BOOTTIME ns; for the report only. */
 struct owner_times {
@@ -38,6 +40,11 @@ struct owner_times {
 struct owner_state {
 	uint64_t length; /* of the stream, bytes; 0: the old image does not tell */
 	uint64_t xxh3;   /* of the stream        */
+};
+
+/* Where the guest's vCPUs run, by index: the processor's number and 1 more; 0: unknown, or nowhere. */
+struct owner_places {
+	uint16_t cpu[VM_MAX_VCPUS];
 };
 
 enum owner_side {
@@ -77,6 +84,15 @@ struct owner_times *owner_times(struct owner *o);
 
 /* In the page too: which state belongs to the offer, for cpr-exec. Any thread. */
 struct owner_state *owner_state(struct owner *o);
+
+/*
+ * In the page too: advice from the old side, never trusted. At first where its vCPUs run, for what
+ * works in the meantime to keep away; at the stop where they have just been, for the new
+ * side's to go there.
+ */
+struct owner_places *owner_places(struct owner *o);
+/* As a set. */
+void owner_busy(const struct owner *o, cpu_set_t *out);
 
 /* The word now. */
 enum owner_side owner_get(const struct owner *o);

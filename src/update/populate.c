@@ -57,7 +57,7 @@ static void on_limit(void *opaque)
 
 static bool begin(struct migration *m, bool behind)
 {
-	const struct prefault_config cfg = {
+	struct prefault_config cfg = {
 		.mem = &m->vm->mem,
 		.loop = m->vm->loop,
 		.vcpu_fd =
@@ -71,6 +71,7 @@ static bool begin(struct migration *m, bool behind)
 
 	if (!p)
 		return false;
+	owner_busy(&m->owner, &cfg.busy);
 	r = prefault_start(&p->prefault, &cfg, &e);
 	if (r) {
 		log_warn("%s", e.msg);
@@ -101,10 +102,14 @@ bool populate_ahead(struct migration *m, void (*ready)(struct migration *m))
 
 void populate_behind(struct migration *m)
 {
-	if (m->populate)
-		prefault_continue(m->populate->prefault);
-	else if (m->mode == MODE_CPR_EXEC)
+	cpu_set_t busy;
+
+	if (m->populate) {
+		owner_busy(&m->owner, &busy);
+		prefault_continue(m->populate->prefault, &busy);
+	} else if (m->mode == MODE_CPR_EXEC) {
 		begin(m, true);
+	}
 }
 
 void populate_end(struct migration *m)

@@ -39,16 +39,21 @@ def maps(pid):
         return len(f.readlines())
 
 
-def thread_names(pid):
-    names = []
+def named_threads(pid):
+    """Names and ids."""
+    found = []
     for task in os.listdir("/proc/%d/task" % pid):
         try:
             with open("/proc/%d/task/%s/comm" % (pid, task),
                       encoding="ascii") as f:
-                names.append(f.read().strip())
+                found.append((f.read().strip(), int(task)))
         except (FileNotFoundError, ProcessLookupError):
             pass  # it has ended meanwhile
-    return sorted(names)
+    return found
+
+
+def thread_names(pid):
+    return sorted(name for name, _ in named_threads(pid))
 
 
 def state(pid):

@@ -77,11 +77,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static bool may_scan(void *opaque)
+static bool may_scan(void *opaque, cpu_set_t *busy)
 {
 	struct fixture *f = opaque;
 
 	f->asked++;
+	CPU_ZERO(busy);
 	return f->may_scan;
 }
 

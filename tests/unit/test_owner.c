@@ -259,12 +259,37 @@ static void of_two_racing_processes_exactly_one_wins(void **state)
 	owner_fini(&old);
 }
 
+static void the_places_of_vcpus_are_a_set_whatever_is_written_there(void **state)
+{
+	struct owner o = OWNER_INIT;
+	struct owner_places *p;
+	cpu_set_t busy;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(owner_create(&o, &e), 0);
+	owner_busy(&o, &busy);
+	assert_int_equal(CPU_COUNT(&busy), 0);
+	p = owner_places(&o);
+	p->cpu[0] = 3 + 1;
+	p->cpu[1] = 3 + 1;
+	p->cpu[VM_MAX_VCPUS - 1] = CPU_SETSIZE;
+	p->cpu[2] = CPU_SETSIZE + 1;
+	p->cpu[4] = UINT16_MAX;
+	owner_busy(&o, &busy);
+	assert_int_equal(CPU_COUNT(&busy), 2);
+	assert_true(CPU_ISSET(3, &busy));
+	assert_true(CPU_ISSET(CPU_SETSIZE - 1, &busy));
+	owner_fini(&o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(word_changes_only_along_its_three_edges),
 		cmocka_unit_test(both_sides_see_one_page),
 		cmocka_unit_test(what_is_no_owner_page_is_refused_and_stays_the_callers),
+		cmocka_unit_test(the_places_of_vcpus_are_a_set_whatever_is_written_there),
 		cmocka_unit_test(of_two_racing_threads_exactly_one_wins),
 		cmocka_unit_test(of_two_racing_processes_exactly_one_wins),
 	};

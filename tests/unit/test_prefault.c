@@ -148,6 +148,7 @@ static void what_is_mapped_can_be_written_without_a_fault(void **state)
 
 static void a_thread_that_is_held_maps_nothing_until_it_goes_on(void **state)
 {
+	const cpu_set_t nowhere = { 0 };
 	struct fixture *f = *state;
 	size_t then;
 
@@ -156,7 +157,7 @@ static void a_thread_that_is_held_maps_nothing_until_it_goes_on(void **state)
 	then = mapped(f, 0, RAM_BYTES);
 	usleep(20000);
 	assert_int_equal(mapped(f, 0, RAM_BYTES), then);
-	prefault_continue(f->prefault);
+	prefault_continue(f->prefault, &nowhere);
 	loop_run(f->loop);
 	assert_int_equal(mapped(f, 0, RAM_BYTES), DATA_BYTES / PAGE + 1);
 }

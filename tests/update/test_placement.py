@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Where threads run: advice that lasts for an update, and no longer."""
+
+import os
+
+import pytest
+
+import procstat
+
+SEVERAL = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2,
+                             reason="takes two processors")
+
+
+def vcpu_threads(pid):
+    """Names and ids, in order."""
+    return sorted((n, t) for n, t in procstat.named_threads(pid)
+                  if n.startswith("CPU "))
+
+
+def may_run(vm):
+    """Where vCPUs' threads may run, and where the main one may."""
+    return ([os.sched_getaffinity(t) for _, t in vcpu_threads(vm.pid)],
+            os.sched_getaffinity(vm.pid))
+
+
+def last_cpu(tid):
+    with open("/proc/%d/stat" % tid, encoding="ascii") as f:
+        return int(f.read().rsplit(") ", 1)[1].split()[36])
+
+
+@SEVERAL
+@pytest.mark.parametrize("mode", ("transfer", "exec", "graft"))
+def test_after_an_update_all_may_run_where_they_might(vms, mode):
+    vm = vms("smp", append="cpus=2", smp=2).start()
+    everywhere = os.sched_getaffinity(0)
+    for _ in range(3):
+        vm.update(mode)
+        vm.running()
+        vcpus, main = may_run(vm)
+        assert main == everywhere
+        assert vcpus == [everywhere, everywhere]
+
+
+@SEVERAL
+def test_an_update_that_fails_leaves_no_thread_pinned(vms):
+    vm = vms("smp", append="cpus=2", smp=2).start()
+    generation, _ = vm.spawn_incoming(["-debug", "handover=claim:fail"])
+    vm.migrate_to(generation)
+    assert vm.wait_migrate()["status"] == "failed"
+    vm.running()
+    vcpus, main = may_run(vm)
+    assert vcpus == [main, main]
+    assert main == os.sched_getaffinity(0)
+
+
+@SEVERAL
+@pytest.mark.parametrize("mode", ("transfer", "exec"))
+def test_an_operators_placement_is_kept(vms, mode):
+    """The old vCPU runs where the new side's may not."""
+    cpus = sorted(os.sched_getaffinity(0))
+    vm = vms("serial").start()
+    for _, tid in procstat.named_threads(vm.pid):
+        os.sched_setaffinity(tid, {cpus[0]})
+    if mode == "transfer":
+        try:
+            os.sched_setaffinity(0, {cpus[1]})
+            vm.update(mode)
+        finally:
+            os.sched_setaffinity(0, set(cpus))
+        expected = {cpus[1]}
+    else:
+        vm.update(mode)
+        expected = {cpus[0]}
+    vm.running()
+    vcpus, main = may_run(vm)
+    assert main == expected
+    assert vcpus == [expected]
+
+
+@SEVERAL
+def test_the_new_vcpus_enter_where_the_old_ones_left(vms):
+    vm = vms("smp", append="cpus=2", smp=2).start()
+    generation, new = vm.spawn_incoming(["-debug", "handover=claim:stop"])
+    vm.migrate_to(generation)
+    vm.wait_for("the new side before it takes the guest",
+                lambda: procstat.state(new.pid) == "T")
+    left = [{last_cpu(t)} for n, t in vcpu_threads(vm.pid)]
+    assert [os.sched_getaffinity(t) for _, t in vcpu_threads(new.pid)] == left
+    # The guest is still the old side's, which takes it back.
+    assert vm.wait_migrate()["status"] == "failed"
+    vm.running()
+    new.kill()
