@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dev/virtio/blk.h"
+#include "dev/virtio/blk_impl.h"
 #include "virtio_fixture.h"
 
 enum {
@@ -394,6 +395,102 @@ static void a_failed_request_is_set_aside_and_done_again(void **state)
 	end(w);
 }
 
+enum {
+	BLOCK = 4096,
+	BLOCK_SECTORS = BLOCK / 512,
+};
+
+/* Request @i, with memory and descriptors of its own, of the block @block. */
+static void offer_block(struct world *w, uint16_t i, bool in, uint64_t block)
+{
+	const uint64_t at = DATA + i * UINT64_C(3) * BLOCK;
+	const struct virtio_blk_outhdr h = {
+		.type = in ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT,
+		.sector = block * BLOCK_SECTORS,
+	};
+
+	memcpy(drv_ptr(&w->f.mem, at), &h, sizeof(h));
+	*(uint8_t *)drv_ptr(&w->f.mem, at + BLOCK) = 0xee;
+	memset(drv_ptr(&w->f.mem, at + 2 * BLOCK), in ? 0 : 'a' + i, BLOCK);
+	drv_set(&w->drv, 3 * i, at, 16, NEXT, 3 * i + 1);
+	drv_set(&w->drv, 3 * i + 1, at + 2 * BLOCK, BLOCK, NEXT | (in ? WRITE : 0), 3 * i + 2);
+	drv_set(&w->drv, 3 * i + 2, at + BLOCK, 1, WRITE, 0);
+	drv_offer(&w->drv, 3 * i);
+}
+
+/* Has them all taken at once; how many requests the image gets. Waits for @nr answers. */
+static unsigned int carry_out(struct world *w, unsigned int nr)
+{
+	struct vring_used_elem used;
+	unsigned int at_once;
+
+	blk_handle_queue(&w->blk->h.virtio, 0);
+	at_once = w->disk.in_flight;
+	for (int i = 0; i < 500 && nr; i++) {
+		loop_run_once(w->f.pci.vm.loop, 2);
+		while (nr && drv_collect(&w->drv, &used))
+			nr--;
+	}
+	assert_int_equal(nr, 0);
+	assert_int_equal(w->disk.in_flight, 0);
+	return at_once;
+}
+
+static uint8_t status_at(struct world *w, unsigned int i)
+{
+	return *(uint8_t *)drv_ptr(&w->f.mem, DATA + (3 * i + 1) * UINT64_C(4096));
+}
+
+static unsigned int carry_out_neighbours(struct world *w)
+{
+	static const uint64_t blocks[] = { 1, 2, 3, 5, 6, 7 };
+	unsigned int at_once;
+	uint8_t back[BLOCK];
+	int fd;
+
+	/* Three writes, one elsewhere, two reads that would go on where it ended. */
+	for (uint16_t i = 0; i < 6; i++)
+		offer_block(w, i, i > 3, blocks[i]);
+	at_once = carry_out(w, 6);
+	fd = open(w->path, O_RDONLY | O_CLOEXEC);
+	for (unsigned int i = 0; i < 6; i++) {
+		assert_int_equal(status_at(w, i), VIRTIO_BLK_S_OK);
+		assert_int_equal(pread(fd, back, BLOCK, (off_t)(blocks[i] * BLOCK)), BLOCK);
+		for (unsigned int k = 0; k < BLOCK; k++)
+			assert_int_equal(back[k], i > 3 ? 0 : 'a' + i);
+	}
+	close(fd);
+	return at_once;
+}
+
+static void requests_that_follow_one_another_are_one(void **state)
+{
+	struct world *w = begin();
+
+	(void)state;
+	assert_int_equal(carry_out_neighbours(w), 3);
+	end(w);
+	w = begin_with(NULL, "virtio-blk-pci,drive=d0,id=v,addr=1,request-merging=off");
+	drive(w, ~UINT64_C(0));
+	assert_int_equal(carry_out_neighbours(w), 6);
+	end(w);
+}
+
+/* Each has the end it would have had alone. */
+static void of_merged_requests_only_those_fail_that_must(void **state)
+{
+	struct world *w = begin();
+
+	(void)state;
+	assert_int_equal(truncate(w->path, 2 * BLOCK), 0);
+	for (uint16_t i = 0; i < 4; i++)
+		offer_block(w, i, true, i);
+	assert_int_equal(carry_out(w, 4), 1);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(status_at(w, i), i < 2 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+	end(w);
+}
+
 static void nothing_is_taken_while_the_guest_is_stopped(void **state)
 {
 	struct world *w = begin();
@@ -557,6 +654,8 @@ int main(void)
 		cmocka_unit_test(a_read_only_disk_is_not_written),
 		cmocka_unit_test(errors_of_the_host_are_reported_or_ignored),
 		cmocka_unit_test(a_failed_request_is_set_aside_and_done_again),
+		cmocka_unit_test(requests_that_follow_one_another_are_one),
+		cmocka_unit_test(of_merged_requests_only_those_fail_that_must),
 		cmocka_unit_test(nothing_is_taken_while_the_guest_is_stopped),
 		cmocka_unit_test(a_state_that_does_not_fit_is_refused),
 		cmocka_unit_test(set_aside_by_a_hostile_state),

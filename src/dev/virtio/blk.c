@@ -20,6 +20,8 @@
 
 enum {
 	SERIAL_BYTES = 20,
+	/* What several requests may be merged into: enough for a host's disk to be at its best. */
+	MERGED_BYTES = 1 << 20,
 };
 
 static struct virtqueue *queue_of(struct blk *b, unsigned int index)
@@ -162,7 +164,7 @@ static bool is_on_disk(const struct blk *b, uint64_t sector, uint64_t bytes)
 	       sectors <= b->s.capacity && sector <= b->s.capacity - sectors;
 }
 
-static void submit(struct blk_request *r, enum disk_op op, uint64_t sector, uint64_t bytes)
+static void prepare(struct blk_request *r, enum disk_op op, uint64_t sector, uint64_t bytes)
 {
 	struct blk *b = r->blk;
 
@@ -171,7 +173,98 @@ static void submit(struct blk_request *r, enum disk_op op, uint64_t sector, uint
 	r->io.bytes = bytes;
 	r->io.sync = !b->s.writeback;
 	r->io.done = request_done;
-	disk_submit(b->h.disk, &r->io);
+}
+
+/* The requests that @carrier stands for have the same end, unless it is a failure: whose is it? */
+static void carrier_done(struct disk_request *io, int result)
+{
+	struct blk_request *carrier = CONTAINER_OF(io, struct blk_request, io);
+	struct blk_request *r = carrier->merged, *next;
+
+	put_request(carrier);
+	for (; r; r = next) {
+		next = r->next;
+		if (!result)
+			give_back(r, VIRTIO_BLK_S_OK);
+		else if (r->blk->h.resetting)
+			request_failed(r, -result);
+		else
+			disk_submit(r->blk->h.disk, &r->io);
+	}
+}
+
+/* One request in place of those of @p; false if there is no memory. */
+static bool submit_merged(struct blk *b, const struct blk_plug *p)
+{
+	struct blk_request *carrier = get_request(b);
+
+	if (!carrier)
+		return false;
+	carrier->merged = p->first;
+	carrier->io = (struct disk_request){
+		.op = p->first->io.op,
+		.offset = p->first->io.offset,
+		.bytes = p->bytes,
+		.sync = p->first->io.sync,
+		.iov = carrier->iov,
+		.done = carrier_done,
+	};
+	for (const struct blk_request *r = p->first; r; r = r->next) {
+		memcpy(carrier->iov + carrier->io.nr_iov, r->io.iov,
+		       r->io.nr_iov * sizeof(*r->io.iov));
+		carrier->io.nr_iov += r->io.nr_iov;
+	}
+	disk_submit(b->h.disk, &carrier->io);
+	return true;
+}
+
+/* Submits what is plugged. */
+static void unplug(struct blk *b)
+{
+	const struct blk_plug p = b->h.plug;
+	struct blk_request *next;
+
+	b->h.plug = (struct blk_plug){ 0 };
+	if (p.nr > 1 && submit_merged(b, &p))
+		return;
+	for (struct blk_request *r = p.first; r; r = next) {
+		next = r->next;
+		disk_submit(b->h.disk, &r->io);
+	}
+}
+
+static bool continues(const struct blk_plug *p, const struct disk_request *io)
+{
+	const struct disk_request *last = &p->last->io;
+
+	return io->op == last->op && io->sync == last->sync &&
+	       io->offset == last->offset + last->bytes && p->bytes + io->bytes <= MERGED_BYTES &&
+	       p->nr_iov + io->nr_iov <= VIRTQUEUE_MAX_SEGMENTS;
+}
+
+/* Submits @r together with those it continues, when the queue was looked at. */
+static void plug(struct blk_request *r)
+{
+	struct blk *b = r->blk;
+	struct blk_plug *p = &b->h.plug;
+
+	if (p->nr && !(b->h.merging && continues(p, &r->io)))
+		unplug(b);
+	r->next = NULL;
+	if (p->nr)
+		p->last->next = r;
+	else
+		p->first = r;
+	p->last = r;
+	p->nr++;
+	p->nr_iov += r->io.nr_iov;
+	p->bytes += r->io.bytes;
+}
+
+static void submit(struct blk_request *r, enum disk_op op, uint64_t sector, uint64_t bytes)
+{
+	prepare(r, op, sector, bytes);
+	disk_submit(r->blk->h.disk, &r->io);
 }
 
 /* Sets what is to be moved: @nr entries from @iov on, without @skip bytes at their begin. */
@@ -202,7 +295,8 @@ static void start_read(struct blk_request *r, struct virtq_chain *c, uint64_t se
 	/* The status byte is the last one. */
 	last->iov_len--;
 	set_memory(r, c->iov + c->nr_out, c->nr_in - !last->iov_len, 0);
-	submit(r, DISK_READ, sector, bytes);
+	prepare(r, DISK_READ, sector, bytes);
+	plug(r);
 }
 
 static void start_write(struct blk_request *r, struct virtq_chain *c, uint64_t sector)
@@ -214,7 +308,8 @@ static void start_write(struct blk_request *r, struct virtq_chain *c, uint64_t s
 		return;
 	}
 	set_memory(r, c->iov, c->nr_out, sizeof(struct virtio_blk_outhdr));
-	submit(r, DISK_WRITE, sector, bytes);
+	prepare(r, DISK_WRITE, sector, bytes);
+	plug(r);
 }
 
 /* One range, as the configuration says. */
@@ -363,6 +458,7 @@ void blk_handle_queue(struct virtio *v, unsigned int index)
 		r = retry_queue(b, index, &e);
 	}
 	if (r < 0) {
+		unplug(b);
 		publish(b);
 		virtio_broken(v, &e);
 		return;
@@ -375,6 +471,7 @@ void blk_handle_queue(struct virtio *v, unsigned int index)
 		virtqueue_set_notification(q, true);
 	} while (!r && !(b->h.short_of_memory & 1u << index) && virtqueue_has_avail(q) &&
 		 !(q->limited && !q->budget));
+	unplug(b);
 	publish(b);
 	/* A request that is done leaves its memory; without any this asks again. */
 	if (b->h.short_of_memory & 1u << index && !b->h.disk->in_flight) {
@@ -407,6 +504,7 @@ void blk_retry(struct blk *b)
 			r = retry_queue(b, i, &e);
 		else
 			b->h.retry |= 1u << i;
+	unplug(b);
 	publish(b);
 	if (r < 0)
 		virtio_broken(&b->h.virtio, &e);

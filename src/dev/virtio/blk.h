@@ -46,11 +46,20 @@ struct blk_state {
 struct blk_request {
 	struct disk_request io;
 	struct blk *blk;
-	struct blk_request *next; /* among those that are free */
+	struct blk_request
+		*next; /* among those that are free, plugged, or merged into another one */
+	struct blk_request *merged; /* of one that carries others: the first */
 	uint16_t queue, head;
 	uint32_t in_bytes;
 	uint8_t *status; /* in guest memory */
 	struct iovec iov[VIRTQUEUE_MAX_SEGMENTS];
+};
+
+/* Reads or writes that follow one another on the disk, not yet submitted. */
+struct blk_plug {
+	struct blk_request *first, *last;
+	unsigned int nr, nr_iov;
+	uint64_t bytes;
 };
 
 struct blk_host {
@@ -58,6 +67,7 @@ struct blk_host {
 	struct backend *backend; /* claimed; NULL: not yet                       */
 	struct disk *disk;       /* its image                                    */
 	struct blk_request *free;
+	struct blk_plug plug;     /* empty but while a queue is looked at            */
 	uint32_t filled;          /* bit for each queue that has something to publish */
 	uint32_t short_of_memory; /* bit for each queue that waits for some         */
 	uint32_t retry;           /* bit for each queue with requests set aside to try again */
@@ -66,6 +76,7 @@ struct blk_host {
 	enum disk_on_error rerror, werror;
 	bool resetting; /* what is in flight is waited for, and not looked at */
 	bool share_write;
+	bool merging;
 	bool initial_writeback;
 	char serial[DISK_SERIAL_MAX];
 	struct boot_entry boot;

@@ -35,7 +35,7 @@ struct blk_config {
 	uint64_t logical_block, physical_block;
 	uint8_t write_cache;
 	uint8_t rerror, werror; /* enum disk_on_error */
-	bool config_wce, discard, write_zeroes, share_rw;
+	bool config_wce, discard, write_zeroes, share_rw, merging;
 	uint64_t bootindex;
 };
 
@@ -366,6 +366,7 @@ static int choose(struct blk *b, const struct blk_config *c, struct err *e)
 	if (b->h.werror == DISK_ERROR_AUTO)
 		b->h.werror = DISK_ERROR_ENOSPC;
 	b->h.share_write = c->share_rw;
+	b->h.merging = c->merging;
 	b->h.initial_writeback =
 		c->write_cache == PROP_AUTO ? !d->writethrough : c->write_cache == PROP_ON;
 	b->h.seg_max = (uint32_t)c->seg_max ?: (uint32_t)c->queue_size - 2;
@@ -529,6 +530,11 @@ static const struct prop blk_props[] = {
 	  .kind = PROP_BOOL,
 	  PROP_OF(share_rw),
 	  .help = "others may write to the image too" },
+	{ .name = "request-merging",
+	  .kind = PROP_BOOL,
+	  PROP_OF(merging),
+	  .initial = true,
+	  .help = "requests that follow one another on the disk are carried out as one" },
 	{ .name = "bootindex",
 	  .kind = PROP_UINT,
 	  PROP_OF(bootindex),
