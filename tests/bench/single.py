@@ -95,7 +95,7 @@ def _footprint(vm):
     with open("/proc/%d/maps" % vm.pid, encoding="utf-8") as f:
         mappings = sum(1 for _ in f)
     return {"fds": len(procstat.fds(vm.pid)),
-            "threads": procstat.threads(vm.pid), "mappings": mappings}
+            "threads": len(procstat.threads(vm.pid)), "mappings": mappings}
 
 
 def measure_save(count):

@@ -176,6 +176,17 @@ def _vcpus(f):
                    "--parts vcpus --modes " + mode)
 
 
+def _devices(results):
+    """Rates over QEMU's, of every load there is."""
+    for part in ("disk", "network"):
+        loads = results.get(part) or []
+        for load in loads:
+            for other, ratio in load["ratio"].items():
+                yield ("%s, over %s" % (load["load"], other), ratio)
+        if not any(load["ratio"] for load in loads):
+            yield ("%s: rates over QEMU's" % part, None)
+
+
 def lines(results):
     """All figures with their verdicts, in the order of the rows."""
     f = Figures(results)
@@ -184,6 +195,9 @@ def lines(results):
                       ("3 exec", _exec), ("4 whole", _whole),
                       ("5 vCPUs", _vcpus)):
         out += [_line(row, *x) for x in some(f)]
+    out += [_line("6 devices", figure, ratio, 1.0, "x",
+                  "--parts devices --ram 1G", at_least=True)
+            for figure, ratio in _devices(results)]
     save = results.get("save")
     out.append(_line("- save", "rate of saving over dd",
                      save["ratio"] if save else None, 0.7, "x",
