@@ -27,10 +27,10 @@ def fd_kinds(pid):
 
 
 def threads(pid):
-    """How many there are but for those that come and go: one gathers RAM, the
-    kernel's own carry out I/O."""
-    return sum(name != "hugepages" and not name.startswith("iou-")
-               for name in thread_names(pid))
+    """Names of all but those that come and go: one gathers RAM, the kernel's
+    own carry out I/O."""
+    return [name for name in thread_names(pid)
+            if name != "hugepages" and not name.startswith("iou-")]
 
 
 def maps(pid):

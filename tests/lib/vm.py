@@ -541,5 +541,6 @@ class Footprint:
     def check_against(self, first, rss_slack=1 * MIB):
         assert self.fds == first.fds, "descriptors: %s more, %s less" % (
             self.fds - first.fds, first.fds - self.fds)
-        assert self.threads == first.threads
+        assert self.threads == first.threads, "threads: %s, at first %s" % (
+            self.threads, first.threads)
         check_growth(first.rss, self.rss, rss_slack)

@@ -2,11 +2,14 @@
 """Where threads run: advice that lasts for an update, and no longer."""
 
 import os
+import struct
 
 import pytest
 
 import procstat
 
+# In the owner page: docs/update-protocol.md, section 5.
+PLACES = 80
 SEVERAL = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2,
                              reason="takes two processors")
 
@@ -23,9 +26,15 @@ def may_run(vm):
             os.sched_getaffinity(vm.pid))
 
 
-def last_cpu(tid):
-    with open("/proc/%d/stat" % tid, encoding="ascii") as f:
-        return int(f.read().rsplit(") ", 1)[1].split()[36])
+def places(pid):
+    """Where two vCPUs left the guest, as the old side says in the owner page."""
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        path = "/proc/%d/fd/%s" % (pid, fd)
+        if "baton-owner" in os.readlink(path):
+            with open(path, "rb") as f:
+                f.seek(PLACES)
+                return [{n - 1} for n in struct.unpack("=2H", f.read(4))]
+    raise AssertionError("there is no owner page")
 
 
 @SEVERAL
@@ -84,7 +93,7 @@ def test_the_new_vcpus_enter_where_the_old_ones_left(vms):
     vm.migrate_to(generation)
     vm.wait_for("the new side before it takes the guest",
                 lambda: procstat.state(new.pid) == "T")
-    left = [{last_cpu(t)} for n, t in vcpu_threads(vm.pid)]
+    left = places(vm.pid)
     assert [os.sched_getaffinity(t) for _, t in vcpu_threads(new.pid)] == left
     # The guest is still the old side's, which takes it back.
     assert vm.wait_migrate()["status"] == "failed"
