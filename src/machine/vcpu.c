@@ -68,6 +68,7 @@ struct vcpu {
 	pthread_mutex_t lock; /* guards what follows                                */
 	pthread_cond_t order; /* the thread waits here when parked                  */
 	pthread_cond_t done;  /* its master waits here                              */
+	/* These three are looked at without it, too, by who waits for them. */
 	bool parked;
 	bool end;
 	int (*fn)(struct vcpu *v, void *arg, struct err *e);
@@ -268,7 +269,7 @@ static void *vcpu_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	pthread_mutex_lock(&v->lock);
 	v->tid = (pid_t)syscall(SYS_gettid);
-	v->parked = true;
+	__atomic_store_n(&v->parked, true, __ATOMIC_RELEASE);
 	if (v->vm->graft) {
 		pthread_cond_signal(&v->done);
 		pthread_mutex_unlock(&v->lock);
@@ -288,14 +289,14 @@ static void *vcpu_main(void *arg)
 			int r = v->fn(v, v->fn_arg, &v->fn_err);
 			pthread_mutex_lock(&v->lock);
 			v->fn_result = r;
-			v->fn = NULL;
+			__atomic_store_n(&v->fn, NULL, __ATOMIC_RELEASE);
 			continue;
 		}
 		pthread_mutex_unlock(&v->lock);
 		run_guest(v);
 		v->last_cpu = sched_getcpu();
 		pthread_mutex_lock(&v->lock);
-		v->parked = true;
+		__atomic_store_n(&v->parked, true, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&v->lock);
 	return NULL;
@@ -539,7 +540,7 @@ void vcpu_destroy(struct vcpu *v)
 		return;
 	if (v->tid) {
 		pthread_mutex_lock(&v->lock);
-		v->end = true;
+		__atomic_store_n(&v->end, true, __ATOMIC_RELEASE);
 		pthread_cond_signal(&v->order);
 		pthread_mutex_unlock(&v->lock);
 		pthread_join(v->thread, NULL);
@@ -564,7 +565,7 @@ void vcpu_resume_all(struct vm *vm)
 		trace_vcpu_resume(v->index);
 		__atomic_store_n(&v->entered_ns, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&v->run_wanted, true, __ATOMIC_RELEASE);
-		v->parked = false;
+		__atomic_store_n(&v->parked, false, __ATOMIC_RELEASE);
 		pthread_cond_signal(&v->order);
 		pthread_mutex_unlock(&v->lock);
 	}
@@ -604,7 +605,7 @@ void vcpu_post_on_all(struct vm *vm, int (*fn)(struct vcpu *v, void *arg, struct
 
 		pthread_mutex_lock(&v->lock);
 		v->fn_arg = arg;
-		v->fn = fn;
+		__atomic_store_n(&v->fn, fn, __ATOMIC_RELEASE);
 		pthread_cond_signal(&v->order);
 		pthread_mutex_unlock(&v->lock);
 	}
