@@ -615,7 +615,7 @@ static int send_ready(struct migration *m, struct err *e)
 
 	if (late_send_wants(m, e))
 		return -e->code;
-	buf_put_be32(&ready, WIRE_VERSION);
+	buf_put_be32(&ready, m->cpr.version);
 	buf_put_be32(&ready, (uint32_t)getpid());
 	return wire_send(m->cpr_sock, WIRE_READY, ready.data, ready.len, soon(), e);
 }

@@ -240,9 +240,11 @@ static void on_message(void *opaque, uint32_t events)
 	} else if (type == WIRE_WAITING && m->step == STEP_PREPARE) {
 		/* It waits for its operator, who may take any time; the guest runs. */
 		loop_timer_cancel(&m->deadline);
+	} else if (type == WIRE_READY && m->step == STEP_PREPARE && payload.len != 8) {
+		err_set(&e, EPROTO, "the new side's message that it is ready is malformed");
+		handover_abort(m, &e);
 	} else if (type == WIRE_READY && m->step == STEP_PREPARE &&
-		   (payload.len != 8 || be32_at(payload.data) != WIRE_VERSION)) {
-		err_set(&e, EPROTO, "the new side speaks another version of the CPR protocol");
+		   wire_check_version(be32_at(payload.data), &e)) {
 		handover_abort(m, &e);
 	} else if ((type == WIRE_READY && m->step == STEP_PREPARE) ||
 		   (type == WIRE_RUNNING && m->step == STEP_OFFER)) {

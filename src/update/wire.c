@@ -216,18 +216,24 @@ static int parse_header(const uint8_t *raw, struct frame *f, struct err *e)
 	return 0;
 }
 
+int wire_check_version(uint32_t version, struct err *e)
+{
+	if (version >= WIRE_VERSION_OLDEST && version <= WIRE_VERSION)
+		return 0;
+	return err_set(e, EPROTO,
+		       "the peer speaks version %u of the CPR protocol, this side %d to %d",
+		       version, WIRE_VERSION_OLDEST, WIRE_VERSION);
+}
+
+/* A peer that is newer speaks what this side does, or finds out that it does not. */
 static int take_hello(struct cpr_state *s, struct cursor *c, struct err *e)
 {
-	s->version = cursor_be32(c);
+	s->version = MIN(cursor_be32(c), (uint32_t)WIRE_VERSION);
 	s->pid = (pid_t)cursor_be32(c);
 	s->mode = cursor_be32(c);
 	if (c->failed || cursor_left(c))
 		return err_set(e, EPROTO, "the peer's greeting is malformed");
-	if (s->version != WIRE_VERSION)
-		return err_set(e, EPROTO,
-			       "the peer speaks version %u of the CPR protocol, this is %d",
-			       s->version, WIRE_VERSION);
-	return 0;
+	return wire_check_version(s->version, e);
 }
 
 static int take_fd_frame(struct cpr_state *s, struct cursor *c, int fd, struct err *e)

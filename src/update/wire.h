@@ -22,19 +22,20 @@
 #include "base/err.h"
 
 enum {
-	WIRE_VERSION = 1, /* of the protocol; both sides say which they speak */
+	WIRE_VERSION = 1,        /* of the protocol, the newest this side speaks  */
+	WIRE_VERSION_OLDEST = 1, /* the oldest; the CPR state always has its form */
 	WIRE_MAX_PAYLOAD = 1 << 20,
 	WIRE_MAX_FDS = 512,
 	WIRE_NAME_MAX = 64,
 };
 
 enum wire_type {
-	WIRE_HELLO = 1, /* old: version u32, process id u32, mode u32                       */
+	WIRE_HELLO = 1, /* old: its newest version u32, process id u32, mode u32            */
 	WIRE_FD,        /* old: id u32, name; a descriptor                                  */
 	WIRE_CONFIG,    /* old: JSON text, the machine                                      */
 	WIRE_END,       /* old: that was all                                                */
 	WIRE_WAITING,   /* new: built, waits for its operator (deferred)                    */
-	WIRE_READY,     /* new: version u32, process id u32; the main channel is open       */
+	WIRE_READY,     /* new: chosen version u32, process id u32; the main channel is open */
 	WIRE_REFUSE,    /* new: text, why it cannot                                         */
 	WIRE_OFFER,     /* old: length u64 and XXH3 u64 of the state on the main channel    */
 	WIRE_RUNNING,   /* new: the guest belongs to this side and runs here                */
@@ -51,9 +52,9 @@ struct wire_fd {
 
 /* What the old side tells before the guest stops. */
 struct cpr_state {
-	uint32_t version;
-	uint32_t mode; /* enum migration_mode */
-	pid_t pid;     /* of the old side     */
+	uint32_t version; /* to send: the sender's newest; received: the newest both speak */
+	uint32_t mode;    /* enum migration_mode */
+	pid_t pid;        /* of the old side     */
 	struct wire_fd fds[WIRE_MAX_FDS];
 	size_t nr_fds;
 	char *config; /* JSON text, NUL-terminated, owned */
@@ -81,6 +82,12 @@ int cpr_state_find_fd(const struct cpr_state *s, const char *name, uint32_t id);
  * under the number that an image to fall back to would look for. -ENOENT if not there.
  */
 int cpr_state_dup_fd(const struct cpr_state *s, const char *name, uint32_t id, struct err *e);
+
+/*
+ * What a message of the new side says which version it has chosen; -EPROTO if this side does not
+ * speak that.
+ */
+int wire_check_version(uint32_t version, struct err *e);
 
 /* Sends / receives the whole state over a socket, as WIRE_HELLO ... WIRE_END. */
 int cpr_state_send(const struct cpr_state *s, int sock, uint64_t deadline_ns, struct err *e);

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/util.h"
 #include "fd_count.h"
 #include "host/clock.h"
@@ -329,8 +330,9 @@ static void a_peer_that_does_not_greet_properly_is_refused(void **state)
 	struct script s = { 0 };
 
 	(void)state;
-	say(&s, WIRE_HELLO, 0, "\0\0\0\x02\0\0\x12\x67\0\0\0\x02", 12, -1);
-	assert_play_refused(&s, EPROTO, "the peer speaks version 2 of the CPR protocol, this is 1");
+	say(&s, WIRE_HELLO, 0, "\0\0\0\0\0\0\x12\x67\0\0\0\x02", 12, -1);
+	assert_play_refused(&s, EPROTO,
+			    "the peer speaks version 0 of the CPR protocol, this side 1 to 1");
 	say_config(&s);
 	assert_play_refused(&s, EPROTO, "the peer does not greet as a Baton does");
 	say_hello(&s);
@@ -346,6 +348,43 @@ static void a_peer_that_does_not_greet_properly_is_refused(void **state)
 	s.frames[0].fd = -1;
 	s.nr = 1;
 	assert_play_refused(&s, EPROTO, "not a CPR message of Baton (type 20803, flags 0x5052)");
+}
+
+/* Both speak the older one's version then. */
+static void a_newer_peer_is_met_at_our_version(void **state)
+{
+	static const uint32_t theirs[] = { WIRE_VERSION, WIRE_VERSION + 1, UINT32_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(theirs); i++) {
+		struct cpr_state s, got;
+		AUTO_BUF b = { 0 };
+		struct err e;
+
+		cpr_state_init(&s);
+		s.version = theirs[i];
+		s.config = strdup(CONFIG);
+		assert_int_equal(cpr_state_encode(&s, &b, &e), 0);
+		cpr_state_forget(&s);
+		cpr_state_init(&got);
+		assert_int_equal(cpr_state_decode(&got, b.data, b.len, &e), 0);
+		assert_int_equal(got.version, WIRE_VERSION);
+		cpr_state_fini(&got);
+	}
+}
+
+static void a_version_that_was_not_offered_is_refused(void **state)
+{
+	struct err e;
+
+	(void)state;
+	for (uint32_t v = WIRE_VERSION_OLDEST; v <= WIRE_VERSION; v++)
+		assert_int_equal(wire_check_version(v, &e), 0);
+	assert_int_equal(wire_check_version(WIRE_VERSION + 1, &e), -EPROTO);
+	assert_string_equal(e.msg,
+			    "the peer speaks version 2 of the CPR protocol, this side 1 to 1");
+	assert_int_equal(wire_check_version(WIRE_VERSION_OLDEST - 1, &e), -EPROTO);
+	assert_int_equal(wire_check_version(UINT32_MAX, &e), -EPROTO);
 }
 
 static void a_peer_without_one_configuration_is_refused(void **state)
@@ -679,6 +718,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(a_peer_that_does_not_greet_properly_is_refused,
 						setup, teardown),
+		cmocka_unit_test(a_newer_peer_is_met_at_our_version),
+		cmocka_unit_test(a_version_that_was_not_offered_is_refused),
 		cmocka_unit_test_setup_teardown(a_peer_without_one_configuration_is_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_frame_that_is_none_is_refused, setup, teardown),
