@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import threading
+import time
 
 import pytest
 
@@ -59,6 +60,54 @@ def test_an_update_of_a_disk_that_does_not_answer_is_rolled_back(vms, stalling, 
     refused(vm, mode, "requests to image .* are under way, and the host does not answer them")
     stalling.resume()
     goes_on(vm, 50)
+    update(vm, mode)
+    goes_on(vm, 50)
+    check(vm)
+
+
+class Pauses:
+    """`with Pauses(vm) as p:` notes in p.longest for how long, in seconds, the guest
+    stood still at most, as somebody sees it who looks all the time."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        self.longest = 0.0
+        self.end = False
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        head = self.vm.head
+        count, since = head.heartbeat, time.monotonic()
+        while not self.end:
+            time.sleep(0.0002)
+            now, n = time.monotonic(), head.heartbeat
+            if n != count:
+                count, since = n, now
+            self.longest = max(self.longest, now - since)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end = True
+        self.thread.join()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_disk_that_does_not_answer_costs_the_downtime_limit(vms, stalling, mode):
+    vm = started_on(vms, stalling.path)
+    goes_on(vm, 20)
+    stalling.stall()
+    stalling.wait_stalled()
+    vm.set_parameters(downtime_limit=5)
+    with Pauses(vm) as p:
+        refused(vm, mode, "requests to image .* are under way, and the host does not answer them")
+    # The default is 300 ms; others may use the processors too.
+    assert 0.004 < p.longest < 0.1, p.longest
+    stalling.resume()
+    goes_on(vm, 50)
+    vm.set_parameters(downtime_limit=2000)
     update(vm, mode)
     goes_on(vm, 50)
     check(vm)
