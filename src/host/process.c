@@ -278,7 +278,7 @@ int process_nr_cpus(void)
 {
 	cpu_set_t set;
 
-	if (sched_getaffinity(0, sizeof(set), &set))
+	if (sched_getaffinity(getpid(), sizeof(set), &set))
 		return 1;
 	return MAX(CPU_COUNT(&set), 1);
 }

@@ -60,7 +60,7 @@ bool process_reap(pid_t pid);
  * objects bring along. 0 if the kernel does not say.
  */
 unsigned int process_nr_threads(void);
-/* How many processors this thread may run on; at least 1. */
+/* How many processors the main thread may run on, whichever calls; at least 1. */
 int process_nr_cpus(void);
 
 /* Whether @fd stays open in the next program. */
