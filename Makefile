@@ -127,7 +127,7 @@ alone: $(ALONE_NAMES:%=$(B)/alone/%)
 	@tools/run-units $^
 
 -include $(OBJ:.o=.d) $(B)/src/main/main.d $(UNIT:%=$(B)/tests/unit/%.d) \
-	$(wildcard $(B)/alone/*/*/*.d $(B)/alone/*/*/*/*.d)
+	$(wildcard $(B)/alone/*/*/*.d $(B)/alone/*/*/*/*.d $(B)/tests/fuzz/*.d)
 .SECONDARY:
 
 unit-programs: $(UNIT:%=$(B)/unit/%)
