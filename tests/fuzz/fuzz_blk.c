@@ -98,6 +98,7 @@ static void begin(struct world *w, uint8_t how)
 	b->s.capacity = IMAGE_BYTES / DISK_SECTOR;
 	b->s.block_bytes = how & 16 ? 4096 : DISK_SECTOR;
 	b->s.writeback = how & 32;
+	b->h.merging = !(how & 64);
 	disk_attach(&w->disk, &front, b);
 	v->vm = &w->vm;
 	v->s = &b->s.virtio;
