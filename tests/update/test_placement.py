@@ -20,10 +20,10 @@ def vcpu_threads(pid):
                   if n.startswith("CPU "))
 
 
-def may_run(vm):
+def may_run(proc):
     """Where vCPUs' threads may run, and where the main one may."""
-    return ([os.sched_getaffinity(t) for _, t in vcpu_threads(vm.pid)],
-            os.sched_getaffinity(vm.pid))
+    return ([os.sched_getaffinity(t) for _, t in vcpu_threads(proc.pid)],
+            os.sched_getaffinity(proc.pid))
 
 
 def places(pid):
@@ -52,14 +52,20 @@ def test_after_an_update_all_may_run_where_they_might(vms, mode):
 
 @SEVERAL
 def test_an_update_that_fails_leaves_no_thread_pinned(vms):
+    """The new side's were: it stays, and could be handed another guest."""
     vm = vms("smp", append="cpus=2", smp=2).start()
-    generation, _ = vm.spawn_incoming(["-debug", "handover=claim:fail"])
+    generation, new = vm.spawn_incoming(["-debug", "handover=claim:fail"],
+                                        main="defer")
     vm.migrate_to(generation)
+    new.connect(vm.qmp_path(generation))
+    new.qmp.cmd("migrate-incoming", uri="unix:" + vm.main_path(generation),
+                exit_on_error=False)
     assert vm.wait_migrate()["status"] == "failed"
+    assert vm.wait_loaded(new)["status"] == "failed"
     vm.running()
-    vcpus, main = may_run(vm)
-    assert vcpus == [main, main]
-    assert main == os.sched_getaffinity(0)
+    everywhere = os.sched_getaffinity(0)
+    for proc in (vm.proc, new):
+        assert may_run(proc) == ([everywhere, everywhere], everywhere)
 
 
 @SEVERAL
