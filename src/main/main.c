@@ -455,9 +455,11 @@ static bool may_gather(void *opaque, cpu_set_t *busy)
 {
 	const struct program *p = opaque;
 
+	if (p->vm->runstate != RUNSTATE_RUNNING || p->vm->foreign || p->vm->busy ||
+	    !migration_is_idle(p->migration))
+		return false;
 	vcpu_running_on(p->vm, busy);
-	return p->vm->runstate == RUNSTATE_RUNNING && !p->vm->foreign && !p->vm->busy &&
-	       migration_is_idle(p->migration);
+	return true;
 }
 
 static int create_hugepages(struct program *p, struct err *e)
