@@ -458,11 +458,13 @@ static int gather_tail(struct reader *r, struct stream_tail *t, struct err *e)
 			break;
 		buf_put(&t->bytes, r->window + r->from, r->to - r->from);
 		r->from = r->to;
-		if (t->bytes.failed || t->bytes.len > STREAM_MAX_BYTES)
+		if (t->bytes.failed)
+			return err_set(e, ENOMEM, "no memory to read the state");
+		if (t->bytes.len > STREAM_MAX_BYTES)
 			return err_set(e, EFBIG,
 				       "the state of the devices is longer than any machine's");
-	} while (!stream_tail_is_whole(t) && !t->bytes.failed);
-	return t->bytes.failed ? err_set(e, ENOMEM, "no memory to read the state") : 0;
+	} while (!stream_tail_is_whole(t));
+	return 0;
 }
 
 static int read_tail(struct reader *r, struct snapshot *s, struct err *e)
