@@ -676,7 +676,6 @@ int incoming_load(struct migration *m, struct err *e)
 
 	if (m->mode == MODE_CPR_EXEC)
 		take_places(m);
-
 	if (m->mode == MODE_CPR_GRAFT) {
 		r = grafting_decode(m, e);
 	} else if (!migration_mode_streams(m->mode)) {

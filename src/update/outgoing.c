@@ -395,7 +395,6 @@ int outgoing_save(struct migration *m, struct err *e)
 
 	if (m->owner.page)
 		note_places(m, vcpu_last_cpu);
-
 	if (!migration_mode_streams(m->mode) && m->mode != MODE_CPR_GRAFT)
 		migration_set_status(m, MIGRATION_DEVICE);
 	r = vm_save_state(m->vm, handover_scope(m), &m->snap, e);

@@ -46,8 +46,7 @@ struct blk_state {
 struct blk_request {
 	struct disk_request io;
 	struct blk *blk;
-	struct blk_request
-		*next; /* among those that are free, plugged, or merged into another one */
+	struct blk_request *next;   /* of the free, the plugged, or the merged ones */
 	struct blk_request *merged; /* of one that carries others: the first */
 	uint16_t queue, head;
 	uint32_t in_bytes;
