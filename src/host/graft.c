@@ -24,6 +24,7 @@
 #include "host/graft_switch.h"
 #include "host/image.h"
 #include "host/maps.h"
+#include "host/process.h"
 #include "host/raw_call.h"
 
 #define GRAFT_MAGIC UINT64_C(0x7466617267746142) /* "Batgraft" */
@@ -317,7 +318,7 @@ IN_CHILD static void on_crash(int sig)
  */
 static const struct rlimit no_core = { .rlim_cur = 1, .rlim_max = 1 };
 
-static const int crash_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
+static const int crash_signals[] = PROCESS_CRASH_SIGNALS;
 
 IN_CHILD static int child_main(void *arg)
 {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -297,6 +298,11 @@ int process_check_fd(int fd, struct err *e)
 	return 0;
 }
 
+void process_end_with_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 int process_open_pidfd(pid_t pid, struct err *e)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -331,6 +337,15 @@ int process_write_pidfile(int fd, const char *path, struct err *e)
 	return 0;
 }
 
+void process_fill_blocked(sigset_t *out)
+{
+	static const int crashes[] = PROCESS_CRASH_SIGNALS;
+
+	sigfillset(out);
+	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
+		sigdelset(out, crashes[i]);
+}
+
 int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *arg), void *arg,
 			 struct err *e)
 {
@@ -338,7 +353,7 @@ int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *ar
 	pthread_t thread;
 	int r;
 
-	sigfillset(&all);
+	process_fill_blocked(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&thread, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -358,6 +373,17 @@ void process_be_nice(int nice)
 void process_die(void)
 {
 	kill(getpid(), SIGKILL);
+}
+
+void process_crash(void)
+{
+	raise(SIGSEGV);
+}
+
+void process_hang(void)
+{
+	for (;;)
+		pause();
 }
 
 void process_freeze(void)

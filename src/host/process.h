@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -69,6 +70,9 @@ int process_keep_fd(int fd, bool keep, struct err *e);
 /* Fails unless @fd is an open descriptor. */
 int process_check_fd(int fd, struct err *e);
 
+/* Whoever started this process takes it along when it ends. */
+void process_end_with_parent(void);
+
 /* A descriptor that becomes readable when process @pid ends. */
 int process_open_pidfd(pid_t pid, struct err *e);
 
@@ -89,8 +93,15 @@ int process_block_signals(int *fd, struct err *e);
 /* Takes one signal off the descriptor. */
 void process_read_signal(int fd);
 
+/* A thread gets them for what it does itself: blocked, they end the process without their handler. */
+#define PROCESS_CRASH_SIGNALS                                             \
+	{                                                                 \
+		SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS \
+	}
+/* What threads other than the main one block: all but these. */
+void process_fill_blocked(sigset_t *out);
 /*
- * Starts a thread called @name, at most 15 characters, with all signals blocked: they are the
+ * Starts a thread called @name, at most 15 characters, with signals blocked: they are the
  * main thread's.
  */
 int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *arg), void *arg,
@@ -98,8 +109,13 @@ int process_start_thread(pthread_t *out, const char *name, void *(*run)(void *ar
 /* The calling thread, and it alone, gives way to others: @nice from 0 to 19. */
 void process_be_nice(int nice);
 
-/* End or freeze this process as a fault would: for tests of an update's failure paths. */
+/*
+ * End, freeze or crash this process, or let the calling thread hang, as a fault would: for tests of an
+ * update's failure paths.
+ */
 void process_die(void);
 void process_freeze(void);
+void process_crash(void);
+void process_hang(void) __attribute__((noreturn));
 
 #endif

@@ -321,7 +321,7 @@ static int start_thread(struct vcpu *v, struct err *e)
 	r = v->vm->graft ? 0 : kvm_set_signal_mask(v->fd, &all, e);
 	if (r)
 		return r;
-	sigaddset(&all, KICK_SIGNAL);
+	process_fill_blocked(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&v->thread, NULL, vcpu_main, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
