@@ -15,7 +15,7 @@ mtype = { THE_OLD, THE_NEW, THE_OLD_AGAIN };
 mtype word = OLD;
 mtype image = THE_OLD;
 bool runs = true;
-bool dead;      /* the process is: killed, or an image crashed        */
+bool dead;      /* the process is: killed, or the old image crashed   */
 bool waits;     /* inmigrate, with the guest's RAM, for an operator   */
 bool loaded;
 
@@ -29,6 +29,11 @@ old_connect:
 	if
 	:: skip
 	:: goto refused
+	fi;
+old_prepare:
+	if
+	:: skip
+	:: goto refused /* a child has tried the next image, and it cannot; or is late */
 	fi;
 old_link:
 	if
@@ -49,20 +54,20 @@ old_save:
 old_exec:
 	if
 	:: skip
-	:: goto failed /* the file cannot be written */
+	:: goto failed /* the file cannot be written, or is late */
 	fi;
 	SWAP(word, OLD, OFFERED, ok);
 	if
 	:: image = THE_NEW
 	:: goto failed /* execvp: no such program */
-	:: dead = true /* it is no Baton, and ends */
+	:: dead = true /* its file is another one than was tried: no Baton, and ends */
 	fi;
 old_done:
 new_receive:
 	if
 	:: skip
-	:: goto new_failed /* command line, machine, file, checksum */
-	:: dead = true
+	:: goto new_failed /* command line, machine, file, checksum, a crash, the deadline */
+	:: dead = true     /* killed */
 	fi;
 new_load:
 	if
@@ -86,7 +91,8 @@ new_failed:
 	loaded = false;
 	if
 	:: image == THE_NEW -> image = THE_OLD_AGAIN; goto new_receive
-	:: image == THE_OLD_AGAIN -> waits = true
+	:: image == THE_OLD_AGAIN -> waits = true /* or it crashes: no way leads back from it */
+	:: image == THE_OLD_AGAIN -> dead = true
 	fi;
 	/* Nobody is left to fall back to; an operator may mend what is wrong, and try again. */
 	goto new_receive;

@@ -150,9 +150,10 @@ void xfer_end(int fd)
 	shutdown(fd, SHUT_WR);
 }
 
-static int spawn(char *const *argv, int child_end, int standard, pid_t *pid)
+/* @actions are used up. */
+static int spawn(char *const *argv, char *const *envp, posix_spawn_file_actions_t *actions,
+		 pid_t *pid)
 {
-	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, defaults;
 	int r;
@@ -160,36 +161,70 @@ static int spawn(char *const *argv, int child_end, int standard, pid_t *pid)
 	sigemptyset(&none);
 	sigemptyset(&defaults);
 	sigaddset(&defaults, SIGPIPE);
-	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_adddup2(&actions, child_end, standard);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &defaults);
 	/* A group of its own, to be ended with what it has started. */
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
 						POSIX_SPAWN_SETPGROUP);
-	r = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
+	r = posix_spawnp(pid, argv[0], actions, &attr, argv, envp);
 	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
+	posix_spawn_file_actions_destroy(actions);
 	return r;
+}
+
+int xfer_pipe(int *to_write, struct err *e)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_set_errno(e, "cannot create a pipe");
+	*to_write = ends[1];
+	return ends[0];
 }
 
 pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e)
 {
 	AUTO_CLOSE int ours = -1, theirs = -1;
+	posix_spawn_file_actions_t actions;
 	int ends[2], r;
 	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_set_errno(e, "cannot create a pipe");
+	ends[0] = xfer_pipe(&ends[1], e);
+	if (ends[0] < 0)
+		return ends[0];
 	ours = ends[to_child ? 1 : 0];
 	theirs = ends[to_child ? 0 : 1];
-	r = spawn(argv, theirs, to_child ? STDIN_FILENO : STDOUT_FILENO, &pid);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, theirs, to_child ? STDIN_FILENO : STDOUT_FILENO);
+	r = spawn(argv, environ, &actions, &pid);
 	if (r)
 		return err_set_code(e, r, "cannot run '%s'", argv[0]);
 	*fd = take_fd(&ours);
 	return pid;
+}
+
+pid_t xfer_spawn_with(char *const *argv, char *const *envp, const int *fds, size_t n, struct err *e)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	int r;
+
+	posix_spawn_file_actions_init(&actions);
+	/* To its own number: stays open. */
+	for (size_t i = 0; i < n; i++)
+		posix_spawn_file_actions_adddup2(&actions, fds[i], fds[i]);
+	r = spawn(argv, envp, &actions, &pid);
+	return r ? err_set_code(e, r, "cannot run '%s'", argv[0]) : pid;
+}
+
+size_t xfer_take(int fd, void *p, size_t room)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	ssize_t n = poll(&ready, 1, 0) > 0 ? read(fd, p, room) : 0;
+
+	return n > 0 ? (size_t)n : 0;
 }
 
 int xfer_wait_child(pid_t pid, int cancel_fd, int limit_ms, const char *what, struct err *e)

@@ -48,6 +48,16 @@ void xfer_end(int fd);
  */
 pid_t xfer_spawn(char *const *argv, bool to_child, int *fd, struct err *e);
 /*
+ * Runs the program @argv[0] (searched in PATH) with environment @envp. Of our descriptors the standard ones
+ * and @fds are open in it, under their numbers. Likewise.
+ */
+pid_t xfer_spawn_with(char *const *argv, char *const *envp, const int *fds, size_t n,
+		      struct err *e);
+/* A pipe: returns the end to read from, and puts the other in *@to_write. The caller's, both. */
+int xfer_pipe(int *to_write, struct err *e);
+/* What is in a pipe by now, up to @room bytes: returns how many. */
+size_t xfer_take(int fd, void *p, size_t room);
+/*
  * Waits until the child has ended; kills it and its group after a cancel (-ECANCELED) or
  * @limit_ms (-ETIMEDOUT). Fails unless it ended with status 0. @what names it.
  */

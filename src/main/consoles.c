@@ -169,7 +169,8 @@ static int open_console(struct console *c, struct loop *loop, unsigned int how,
 		c->config.append = true;
 	if (how & CONSOLES_RETRY)
 		c->config.retry_ms = RETRY_MS;
-	r = chardev_open(&c->chr, loop, &c->config, quit, opaque, e);
+	r = chardev_open(&c->chr, loop, how & CONSOLES_NOWHERE ? &nowhere : &c->config, quit,
+			 opaque, e);
 	c->config.given = NULL;
 	if (r)
 		err_prefix(e, "%s %s", c->option, c->text);

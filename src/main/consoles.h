@@ -62,6 +62,7 @@ enum {
 	CONSOLES_MAY_MISS = 1 << 2,   /* one that cannot be opened is logged and leads nowhere   */
 	CONSOLES_HELD = 1 << 3,       /* nothing comes or goes before consoles_release()         */
 	CONSOLES_LATER = 1 << 4,      /* who is connected follows; what has come is held         */
+	CONSOLES_NOWHERE = 1 << 5,    /* they lead nowhere: nothing is opened                    */
 };
 
 /*

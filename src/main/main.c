@@ -32,7 +32,9 @@
 #include "main/ram.h"
 #include "main/trace_options.h"
 #include "state/stream.h"
+#include "update/fallback.h"
 #include "update/migration.h"
+#include "update/trial.h"
 #include "update/wire.h"
 
 /* Everything main() puts together; taken apart in reverse. */
@@ -61,6 +63,8 @@ struct program {
 	struct migration_observer observer;
 	struct hugepages *hugepages; /* NULL: switched off */
 	struct loop_fd signals;
+	struct fallback fallback; /* by exec: to the image before */
+	int trial_fd; /* this is a trial of cpr-exec, which is answered there; -1: it is none */
 	int signal_fd;
 	int pidfile_fd; /* of -pidfile, while its name can be found; -1: not open */
 };
@@ -145,7 +149,7 @@ static int create_devices(struct program *p, struct err *e)
 	struct pc_config cfg = { 0 };
 	unsigned int how = 0;
 	json_t *later = NULL;
-	int r;
+	int r = 0;
 
 	if (p->has_cpr)
 		how |= CONSOLES_KEEP_FILES;
@@ -154,10 +158,12 @@ static int create_devices(struct program *p, struct err *e)
 	/* There is no image left that could do better. */
 	if (p->came_back)
 		how |= CONSOLES_MAY_MISS;
-	if (p->has_cpr && (p->cpr_by_exec || p->graft))
+	if (p->trial_fd >= 0)
+		how |= CONSOLES_NOWHERE;
+	else if (p->has_cpr && (p->cpr_by_exec || p->graft))
 		r = without_fail(p, consoles_find_carried(&p->cpr, &p->came, e), e);
-	else
-		r = p->has_cpr ? consoles_find_announced(&p->cpr, &later, e) : 0;
+	else if (p->has_cpr)
+		r = consoles_find_announced(&p->cpr, &later, e);
 	if (r)
 		return r;
 	if (p->came)
@@ -339,6 +345,8 @@ static int create_monitors(struct program *p, struct err *e)
 /* The guest runs here, or waits here for an operator: nobody falls back any more. */
 static void release_clients(struct program *p)
 {
+	fallback_end();
+	fallback_release(&p->fallback);
 	if (!p->came)
 		return;
 	/* The image before has reported the update; this one reports the next. */
@@ -616,6 +624,8 @@ static int build(struct program *p, struct err *e)
 		r = create_machine(p, e);
 	if (!r)
 		r = create_update(p, e);
+	if (p->trial_fd >= 0)
+		return r;
 	if (!r)
 		r = create_hugepages(p, e);
 	if (!r && !p->graft)
@@ -645,8 +655,15 @@ static void fall_back(struct program *p, const char *why)
 	/* A terminal that was handed over stays as it is: the old image has its first settings. */
 	if (!p->came)
 		on_exec(p, true);
-	if (migration_fall_back(state, why, &e))
+	if (fallback_go(&p->fallback, state, why, &e))
 		log_error("the guest is lost: %s", e.msg);
+}
+
+#define ONLY_ASKS "its command line only asks for help, the version or the tables"
+
+static bool only_asks(const struct options *o)
+{
+	return o->help || o->version || o->dump_vmstate;
 }
 
 /* What ends another new process must not end this one, which shares its memory with the guest. */
@@ -657,9 +674,32 @@ static void check_graft(struct program *p, int inherited, int parsed, const stru
 		graft_fail(p->graft, e->msg);
 	if (parsed)
 		graft_fail(p->graft, bad_options->msg);
-	if (p->opt.help || p->opt.version || p->opt.dump_vmstate)
-		graft_fail(p->graft,
-			   "its command line only asks for help, the version or the tables");
+	if (only_asks(&p->opt))
+		graft_fail(p->graft, ONLY_ASKS);
+}
+
+/* Whether this program, with this command line, could take the guest: the guest runs on meanwhile. */
+static int try_machine(struct program *p, struct err *e)
+{
+	int r;
+
+	if (only_asks(&p->opt))
+		return err_set(e, EINVAL, ONLY_ASKS);
+	r = migration_inherit_cpr(&p->cpr, true, e);
+	if (!r)
+		return err_set(e, ENOENT, "it was given no CPR state");
+	p->has_cpr = p->cpr_by_exec = true;
+	return r < 0 ? r : build(p, e);
+}
+
+static void end_trial(struct program *p, const struct err *bad_options)
+{
+	struct err e;
+	int r = bad_options ? -bad_options->code : try_machine(p, &e);
+
+	trial_answer(p->trial_fd, !r ? NULL : bad_options ? bad_options->msg : e.msg);
+	/* Nothing here is ours to take apart. */
+	_exit(r ? 1 : 0);
 }
 
 static void take_apart(struct program *p)
@@ -700,8 +740,11 @@ int main(int argc, char **argv)
 	p->argv = argv;
 	p->firmware.rom.file.fd = -1;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = p->pidfile_fd = -1;
+	p->trial_fd = trial_inherit();
 	/* First what to trace: what this image inherits is worth it. */
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);
+	if (p->trial_fd >= 0)
+		end_trial(p, parsed ? &bad_options : NULL);
 	if (!parsed)
 		traced = trace_options_apply(&p->opt, &bad_trace);
 	p->came_back = migration_is_fallback();
@@ -709,8 +752,10 @@ int main(int argc, char **argv)
 	r = p->graft ? migration_inherit_graft(p->graft, &p->cpr, &e) : -e.code;
 	p->has_cpr = p->graft && !r;
 	if (!p->graft && !r) {
-		r = migration_inherit_cpr(&p->cpr, &e);
+		r = migration_inherit_cpr(&p->cpr, false, &e);
 		p->has_cpr = p->cpr_by_exec = r > 0;
+		if (r > 0 && !p->came_back && fallback_arm(&p->fallback, &p->cpr, &e))
+			log_warn("%s", e.msg);
 	}
 	if (p->graft)
 		check_graft(p, r, parsed, &e, &bad_options);
@@ -724,8 +769,8 @@ int main(int argc, char **argv)
 		fall_back(p, bad_options.msg);
 	} else if (traced && !p->cpr_by_exec && !p->graft) {
 		log_error("%s", bad_trace.msg);
-	} else if (p->cpr_by_exec && (p->opt.help || p->opt.version || p->opt.dump_vmstate)) {
-		fall_back(p, "its command line only asks for help, the version or the tables");
+	} else if (p->cpr_by_exec && only_asks(&p->opt)) {
+		fall_back(p, ONLY_ASKS);
 	} else if (p->opt.help) {
 		options_print_help(&p->opt);
 		code = 0;

@@ -395,7 +395,7 @@ static int parse_global(struct options *o, const char *arg, struct err *e)
 static int parse_debug(struct options *o, const char *arg, struct err *e)
 {
 	if (strncmp(arg, "handover=", 9))
-		return err_set(e, EINVAL, "known is handover=STEP:kill|stop|fail");
+		return err_set(e, EINVAL, "known is handover=STEP:kill|stop|fail|crash|hang");
 	o->fault = arg + 9;
 	return 0;
 }

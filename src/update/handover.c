@@ -33,11 +33,11 @@ const struct handover_row handover_table[STEP_COUNT] = {
 	[STEP_CONNECT] = { .name = "connect",
 			   .enter = outgoing_connect,
 			   .undo = outgoing_undo_connect,
-			   .next = NEXT(PREPARE, LINK, PREPARE, IDLE) },
+			   .next = NEXT(PREPARE, PREPARE, PREPARE, IDLE) },
 	[STEP_PREPARE] = { .name = "prepare",
 			   .enter = outgoing_prepare,
-			   .undo = grafting_undo_prepare,
-			   .next = NEXT(LINK, IDLE, STOP, IDLE) },
+			   .undo = outgoing_undo_prepare,
+			   .next = NEXT(LINK, LINK, STOP, IDLE) },
 	[STEP_LINK] = { .name = "link",
 			.enter = outgoing_link,
 			.undo = outgoing_undo_link,
@@ -98,6 +98,12 @@ static int inject_fault(struct migration *m, enum handover_step step, struct err
 		break;
 	case FAULT_STOP:
 		process_freeze();
+		break;
+	case FAULT_CRASH:
+		process_crash();
+		break;
+	case FAULT_HANG:
+		process_hang();
 		break;
 	default:
 		m->fault = FAULT_NONE;
@@ -326,6 +332,7 @@ void handover_release(struct migration *m)
 	loop_fd_del(l, &m->cpr_watch);
 	loop_fd_del(l, &m->main_watch);
 	loop_fd_del(l, &m->pid_watch);
+	trial_end(m);
 	close_fd(&m->cpr_sock);
 	close_fd(&m->given_fd);
 	close_fd(&m->main_fd);

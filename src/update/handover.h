@@ -29,6 +29,7 @@
 #include "update/migration.h"
 #include "update/owner.h"
 #include "update/params.h"
+#include "update/trial.h"
 #include "update/wire.h"
 
 /* Environment of the image that cpr-exec starts: number of the descriptor with the CPR state. */
@@ -61,9 +62,11 @@ enum handover_step {
 
 enum fault_kind {
 	FAULT_NONE,
-	FAULT_KILL, /* the process dies                */
-	FAULT_STOP, /* the process hangs               */
-	FAULT_FAIL, /* the step fails                  */
+	FAULT_KILL,  /* the process dies                       */
+	FAULT_STOP,  /* the process hangs                      */
+	FAULT_FAIL,  /* the step fails                         */
+	FAULT_CRASH, /* the main thread uses a wrong address   */
+	FAULT_HANG,  /* the main thread waits for ever         */
 };
 
 enum {
@@ -93,6 +96,7 @@ struct migration {
 	struct list observers;
 	struct list extras; /* struct extra                                     */
 	bool extras_known;  /* exec: the next image can do with them            */
+	bool trial_known;   /* and answers if it is tried                       */
 	json_t *wants;      /* new: what extras_want() noted; owned, NULL: nothing       */
 	json_t *wanted;     /* old: what the new side wants; owned, NULL: nothing        */
 	enum migration_status status;
@@ -124,6 +128,7 @@ struct migration {
 	char *const *argv;         /* [c] the command line, for coming back; not owned */
 	char fallback_reason[512]; /* new: why the newer image gave the guest back */
 	int peer_pidfd;
+	struct trial trial; /* exec, old: the next image, tried                        */
 	struct owner owner;
 	struct snapshot snap;
 	struct buf stream;            /* the encoded state                                */
@@ -223,6 +228,7 @@ int migration_list_state(struct migration *m, struct err *e);
 /* Steps of the old side: outgoing.c. Of the new side: incoming.c. */
 int outgoing_connect(struct migration *m, struct err *e);
 int outgoing_prepare(struct migration *m, struct err *e);
+void outgoing_undo_prepare(struct migration *m);
 int outgoing_link(struct migration *m, struct err *e);
 int outgoing_stop(struct migration *m, struct err *e);
 int outgoing_save(struct migration *m, struct err *e);

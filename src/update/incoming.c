@@ -24,6 +24,7 @@
 #include "machine/vm.h"
 #include "update/bytes_json.h"
 #include "update/channel_open.h"
+#include "update/fallback.h"
 #include "update/grafting.h"
 #include "update/handover.h"
 #include "update/late.h"
@@ -149,7 +150,7 @@ static int read_inherited_surely(struct cpr_state *state, struct err *e)
 	return r;
 }
 
-int migration_inherit_cpr(struct cpr_state *state, struct err *e)
+int migration_inherit_cpr(struct cpr_state *state, bool trial, struct err *e)
 {
 	const char *text = getenv(EXEC_STATE_NAME);
 	AUTO_CLOSE int fd = -1;
@@ -164,12 +165,12 @@ int migration_inherit_cpr(struct cpr_state *state, struct err *e)
 		return err_prefix(e, "%s", EXEC_STATE_NAME);
 	fd = (int)number;
 	cpr_state_init(state);
-	/* Kept until the guest is taken over, see migration_fall_back(). */
+	/* Kept until the guest is taken over, see update/fallback.h. */
 	state->state_fd = take_fd(&fd);
 	r = process_keep_fd(state->state_fd, false, e);
 	if (!r)
 		r = read_inherited_surely(state, e);
-	if (!r && (state->mode != MODE_CPR_EXEC || state->pid != getpid()))
+	if (!r && (state->mode != MODE_CPR_EXEC || (!trial && state->pid != getpid())))
 		r = err_set(e, EPROTO, "it was made by process %d, this is %d", state->pid,
 			    getpid());
 	if (r) {
@@ -239,65 +240,6 @@ int migration_attach_cpr(struct migration *m, struct cpr_state *state, int *sock
 	m->cpr_sock = take_fd(sock);
 	*state = (struct cpr_state){ .state_fd = -1 };
 	return 0;
-}
-
-static void free_argv(char **argv)
-{
-	for (char **a = argv; a && *a; a++)
-		free(*a);
-	free(argv);
-}
-
-/* Exec's last resort reads what the old image wrote of itself. */
-static char **fallback_argv(const struct cpr_state *state)
-{
-	json_t *config = json_loads(state->config, 0, NULL);
-	json_t *list = json_object_get(config, "argv");
-	size_t n = json_array_size(list);
-	char **argv = n ? calloc(n + 1, sizeof(*argv)) : NULL;
-
-	for (size_t i = 0; argv && i < n; i++) {
-		argv[i] = bytes_from_json(json_array_get(list, i));
-		if (argv[i])
-			continue;
-		free_argv(argv);
-		argv = NULL;
-	}
-	json_decref(config);
-	return argv;
-}
-
-/* The environment and the descriptors the old image finds its guest by. */
-static int prepare_fallback(const struct cpr_state *state, const char *why, struct err *e)
-{
-	char number[16];
-	int r = process_keep_fd(state->state_fd, true, e);
-
-	for (size_t i = 0; !r && i < state->nr_fds; i++)
-		r = process_keep_fd(state->fds[i].fd, true, e);
-	snprintf(number, sizeof(number), "%d", state->state_fd);
-	if (!r && (setenv(EXEC_STATE_NAME, number, 1) || setenv(EXEC_FALLBACK_NAME, why, 1)))
-		r = err_set_errno(e, "cannot set %s", EXEC_STATE_NAME);
-	return r;
-}
-
-int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e)
-{
-	int program = cpr_state_find_fd(state, PROGRAM_FD_NAME, 0), r;
-	char **argv = NULL;
-
-	/* What is missing may be memory, for a moment. */
-	for (int i = 0; i < INHERIT_ATTEMPTS && !argv; i++)
-		argv = fallback_argv(state);
-	if (!argv || program < 0) {
-		free_argv(argv);
-		return err_set(e, ENOENT, "the old image did not say how to go back to it");
-	}
-	r = prepare_fallback(state, why, e);
-	if (!r)
-		r = process_exec_fd(program, argv, e);
-	free_argv(argv);
-	return r;
 }
 
 bool migration_is_fallback(void)
@@ -698,6 +640,8 @@ int incoming_claim(struct migration *m, struct err *e)
 {
 	if (m->mode == MODE_CPR_GRAFT)
 		return grafting_commit(m, e);
+	if (m->mode == MODE_CPR_EXEC)
+		fallback_end();
 	if (!owner_claim(&m->owner))
 		return err_set(e, ECANCELED, "the old side took the guest back");
 	m->vm->foreign = false;

@@ -68,6 +68,7 @@ int migration_create(struct migration **out, struct vm *vm, bool autostart, char
 	m->cpr.state_fd = -1;
 	m->argv = argv;
 	m->owner.fd = -1;
+	m->trial = (struct trial)TRIAL_INIT;
 	m->cpr_watch.fd = m->main_watch.fd = m->pid_watch.fd = -1;
 	list_init(&m->observers);
 	list_init(&m->extras);
@@ -463,7 +464,7 @@ int migration_list_state(struct migration *m, struct err *e)
 
 int migration_set_fault(struct migration *m, const char *spec, struct err *e)
 {
-	static const char *const kinds[] = { "", "kill", "stop", "fail" };
+	static const char *const kinds[] = { "", "kill", "stop", "fail", "crash", "hang" };
 	const char *colon = strchr(spec, ':');
 	char names[256] = "";
 	size_t n = 0;
@@ -483,10 +484,11 @@ int migration_set_fault(struct migration *m, const char *spec, struct err *e)
 			return 0;
 		}
 	}
-	return err_set(e, EINVAL,
-		       "'%s' is no fault: it is STEP:kill, STEP:stop or STEP:fail with one of "
-		       "these steps:%s",
-		       spec, names);
+	return err_set(
+		e, EINVAL,
+		"'%s' is no fault: it is STEP:kill, :stop, :fail, :crash or :hang with one of "
+		"these steps:%s",
+		spec, names);
 }
 
 static json_t *list_blocks(const struct vm *vm)

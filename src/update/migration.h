@@ -91,14 +91,9 @@ void migration_destroy(struct migration *m);
  */
 int migration_recv_cpr(const struct channel *cpr, const struct privileges *becomes,
 		       struct cpr_state *state, int *sock, struct err *e);
-/* Returns 1 and fills @state if this image was started by cpr-exec, 0 if not. */
-int migration_inherit_cpr(struct cpr_state *state, struct err *e);
-/*
- * New image of cpr-exec that cannot take the guest over, before it has: becomes the old
- * image again, which loads its own state and goes on. Returns only on failure.
- */
-int migration_fall_back(const struct cpr_state *state, const char *why, struct err *e);
-/* Whether this image was started by migration_fall_back(); before migration_came_back(). */
+/* Returns 1 and fills @state if this image was started by cpr-exec, or for its @trial, 0 if not. */
+int migration_inherit_cpr(struct cpr_state *state, bool trial, struct err *e);
+/* Whether this image was started by fallback_go() of another one; before migration_came_back(). */
 bool migration_is_fallback(void);
 /*
  * Whether this image is one that was fallen back to: then *@main_channel is where its
@@ -202,7 +197,7 @@ void migration_set_exec_hook(struct migration *m, void (*hook)(void *opaque, boo
 			     void *opaque);
 
 /*
- * A test aid, `-debug handover=STEP:kill|stop|fail`: the process dies, hangs or fails when
+ * A test aid, `-debug handover=STEP:kill|stop|fail|crash|hang`: the process does that when
  * it comes to that step of an update. -EINVAL for what is none, with the list of steps.
  */
 int migration_set_fault(struct migration *m, const char *spec, struct err *e);

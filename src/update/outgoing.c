@@ -110,18 +110,30 @@ static int describe_for_next_image(const struct migration *m, struct cpr_state *
 	return r ? r : cpr_state_encode(s, out, e);
 }
 
+/* What can be seen of the next image without executing it, and where its state will be. */
+static int look_at_next_image(struct migration *m, struct err *e)
+{
+	const struct channel *c = &m->main_channel;
+
+	m->peer_pid = getpid();
+	m->trial_known = trial_is_known_to(m->command[0]);
+	m->extras_known = extras_are_known_to(m->command[0]);
+	if (!m->extras_known && extras_check_dispensable(m, m->command[0], e))
+		return -e->code;
+	m->main_fd = file_create(c->file, &m->main_created, e);
+	channel_trace_outgoing(c, m, m->main_fd, e);
+	return MIN(m->main_fd, 0);
+}
+
 /* Connections come and go until the stop: this only shows that it can be done. */
 static int try_next_image(struct migration *m, struct err *e)
 {
 	struct cpr_state s;
 	AUTO_BUF b = { 0 };
-	int r;
+	int r = describe_for_next_image(m, &s, &b, e);
 
-	m->peer_pid = getpid();
-	m->extras_known = extras_are_known_to(m->command[0]);
-	if (!m->extras_known && extras_check_dispensable(m, m->command[0], e))
-		return -e->code;
-	r = describe_for_next_image(m, &s, &b, e);
+	if (!r && m->trial_known)
+		r = trial_start(m, &s, b.data, b.len, e);
 	cpr_state_forget(&s);
 	return r;
 }
@@ -192,7 +204,8 @@ int outgoing_connect(struct migration *m, struct err *e)
 	if (!r)
 		trace_cpr_state_save(migration_mode_name(m->mode));
 	if (!r)
-		r = m->mode == MODE_CPR_EXEC ? try_next_image(m, e) : connect_peer(m, &m->cpr, e);
+		r = m->mode == MODE_CPR_EXEC ? look_at_next_image(m, e)
+					     : connect_peer(m, &m->cpr, e);
 	if (r || m->mode != MODE_CPR_EXEC)
 		cpr_state_forget(&m->cpr);
 	return r;
@@ -203,6 +216,8 @@ void outgoing_undo_connect(struct migration *m)
 	struct err ignored;
 
 	cpr_state_forget(&m->cpr);
+	if (m->mode == MODE_CPR_EXEC)
+		handover_discard_file(m);
 	/* The new side would find out by the closed connection; it is told why. */
 	if (m->cpr_sock >= 0)
 		wire_send(m->cpr_sock, WIRE_CANCEL, m->error, strlen(m->error), soon(), &ignored);
@@ -316,30 +331,34 @@ int outgoing_prepare(struct migration *m, struct err *e)
 {
 	if (m->mode == MODE_CPR_GRAFT)
 		return grafting_prepare(m, e);
+	if (m->mode == MODE_CPR_EXEC)
+		return try_next_image(m, e);
 	return wait_for_peer(m, clock_boottime_ns() + DEADLINE_PREPARE_NS, e);
+}
+
+void outgoing_undo_prepare(struct migration *m)
+{
+	grafting_undo_prepare(m);
+	trial_end(m);
 }
 
 int outgoing_link(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
-	int r;
 
 	if (migration_mode_streams(m->mode))
 		return streaming_open(m, e);
-	r = m->main_fd = c->transport == TRANSPORT_FILE ? file_create(c->file, &m->main_created, e)
-							: channel_connect(c, m->given_fd, e);
-	channel_trace_outgoing(c, m, r, e);
-	if (r < 0)
-		return r;
-	return m->mode == MODE_CPR_EXEC ? go_on_later(m) : STEP_NEXT;
+	if (m->mode == MODE_CPR_EXEC)
+		return go_on_later(m);
+	m->main_fd = channel_connect(c, m->given_fd, e);
+	channel_trace_outgoing(c, m, m->main_fd, e);
+	return MIN(m->main_fd, 0);
 }
 
 void outgoing_undo_link(struct migration *m)
 {
 	if (migration_mode_streams(m->mode))
 		streaming_undo(m);
-	else
-		handover_discard_file(m);
 }
 
 int outgoing_stop(struct migration *m, struct err *e)
@@ -489,6 +508,10 @@ static int write_for_next_image(struct migration *m, struct err *e)
 int outgoing_exec(struct migration *m, struct err *e)
 {
 	const struct channel *c = &m->main_channel;
+	const struct owner_deadline deadline = {
+		.ns = m->stop_ns + m->params.downtime_limit * 1000000,
+		.limit_ms = m->params.downtime_limit,
+	};
 	int r;
 
 	m->main_begun = true;
@@ -497,6 +520,11 @@ int outgoing_exec(struct migration *m, struct err *e)
 		r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
 	if (r)
 		return r;
+	if (clock_boottime_ns() > deadline.ns)
+		return err_set(e, ETIMEDOUT,
+			       "the state was not in %s within the downtime limit of %llu ms",
+			       c->file, (unsigned long long)deadline.limit_ms);
+	*owner_deadline(&m->owner) = deadline;
 	*owner_state(&m->owner) = (struct owner_state){
 		.length = m->stream.len,
 		.xxh3 = stream_hash(m->stream.data, m->stream.len),

@@ -18,6 +18,7 @@ struct owner_page {
 	struct owner_times times;
 	struct owner_state state;
 	struct owner_places places;
+	struct owner_deadline deadline;
 };
 
 int owner_create(struct owner *o, struct err *e)
@@ -110,6 +111,11 @@ struct owner_state *owner_state(struct owner *o)
 struct owner_places *owner_places(struct owner *o)
 {
 	return &o->page->places;
+}
+
+struct owner_deadline *owner_deadline(struct owner *o)
+{
+	return &o->page->deadline;
 }
 
 void owner_busy(const struct owner *o, cpu_set_t *out)

@@ -47,6 +47,12 @@ struct owner_places {
 	uint16_t cpu[VM_MAX_VCPUS];
 };
 
+/* Until when the next image of cpr-exec is to run the guest, or the old one does again. */
+struct owner_deadline {
+	uint64_t ns;       /* CLOCK_BOOTTIME; 0: there is none */
+	uint64_t limit_ms; /* that it comes from */
+};
+
 enum owner_side {
 	OWNER_OLD = 0x4f4c4431,
 	OWNER_OFFERED = 0x4f464652,
@@ -93,6 +99,9 @@ struct owner_state *owner_state(struct owner *o);
 struct owner_places *owner_places(struct owner *o);
 /* As a set. */
 void owner_busy(const struct owner *o, cpu_set_t *out);
+
+/* In the page too, written by the old side of cpr-exec. */
+struct owner_deadline *owner_deadline(struct owner *o);
 
 /* The word now. */
 enum owner_side owner_get(const struct owner *o);

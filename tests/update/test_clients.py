@@ -716,7 +716,8 @@ def test_client_stays_with_an_image_that_falls_back(second):
         client.take_events()
         client.send_raw("{'execute': 'query-")
         vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command()
-                          + ["-smp", "2"])
+                          + ["-debug", "handover=load:" + (
+                              "crash" if i == 2 else "fail")])
         vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
         assert vm.wait_migrate()["status"] == "failed"
         client.send_raw("name', 'id': %d}" % i)
@@ -843,7 +844,9 @@ def test_client_stays_if_exec_itself_fails(second):
     vm, client = second
     footprint = Footprint(vm)
     client.send_raw("{'execute': 'query-")
-    vm.set_parameters(mode="cpr-exec", cpr_exec_command=["/nonexistent/x"])
+    vm.set_parameters(mode="cpr-exec",
+                      cpr_exec_command=[vm.program_for_a_trial_only()] +
+                      vm.exec_command()[1:])
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
     assert vm.wait_migrate()["status"] == "failed"
     client.send_raw("name'}")

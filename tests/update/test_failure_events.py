@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Each way an update can fail: the reply, the events, the state afterwards."""
 
+import os
 import socket
 import threading
 
@@ -103,8 +104,9 @@ def test_peer_of_main_closes(vm, limit):
 
 
 def test_exec_fails(vm):
+    program = vm.program_for_a_trial_only()
     vm.set_parameters(mode="cpr-exec",
-                      cpr_exec_command=["/nonexistent/baton"])
+                      cpr_exec_command=[program] + vm.exec_command()[1:])
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
     vm.wait_migrate()
     events = vm.qmp.take_events()
@@ -112,7 +114,25 @@ def test_exec_fails(vm):
         "MIGRATION setup", "STOP", "MIGRATION active", "MIGRATION_PASS",
         "MIGRATION device", "MIGRATION completed"]
     assert sorted(events[6:]) == ["MIGRATION failed", "RESUME"]
-    check(vm, [], "execvp /nonexistent/baton failed: No such file")
+    check(vm, [], "execvp %s failed: No such file" % program)
+
+
+def test_program_cannot_be_tried(vm):
+    vm.set_parameters(mode="cpr-exec",
+                      cpr_exec_command=["/nonexistent/baton"])
+    with pytest.raises(qmp.QmpError, match="cannot run '/nonexistent/baton'"):
+        vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    check(vm, SETUP_FAILED, "/nonexistent/baton")
+    assert not os.path.exists(vm.path("vm.state"))
+
+
+def test_program_that_was_tried_says_no(vm):
+    vm.set_parameters(mode="cpr-exec",
+                      cpr_exec_command=vm.exec_command() + ["-smp", "2"])
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    vm.wait_migrate()
+    check(vm, SETUP_FAILED, "use -smp 1")
+    assert not os.path.exists(vm.path("vm.state"))
 
 
 def test_exec_main_file_cannot_be_written(vm):

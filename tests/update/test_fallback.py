@@ -8,6 +8,8 @@ import time
 import pytest
 
 import procstat
+import qmp
+import tsc
 from vm import Footprint
 
 
@@ -29,7 +31,8 @@ def replaced(argv, old, new):
     return [new if a == old else a for a in argv]
 
 
-FAULTS = {
+# What a trial of the new image shows while the guest runs.
+SEEN = {
     "unknown option": (lambda vm, c: c + ["-nonono"], "-nonono: invalid option"),
     "other RAM size": (lambda vm, c: [a.replace("size=256M", "size=128M") for a in
                                       replaced(c, "256M", "128M")], "268435456"),
@@ -38,19 +41,115 @@ FAULTS = {
     "other number of vCPUs": (lambda vm, c: c + ["-smp", "2"], "use -smp 1"),
     "no kernel": (lambda vm, c: c + ["-kernel", "/nonexistent/kernel"],
                   "/nonexistent/kernel"),
+    "only asks": (lambda vm, c: c + ["-version"], "only asks for help"),
+    "no such program": (lambda vm, c: ["/nonexistent/baton"] + c[1:],
+                        "/nonexistent/baton"),
+    "no program of this system": (lambda vm, c: [vm.kernel] + c[1:],
+                                  "ended by signal"),
+    "no Baton": (lambda vm, c: ["/bin/true"] + c[1:], "ended without a word"),
+    "a script that fails": (lambda vm, c: ["/bin/sh", "-c", "exit 3"],
+                            "ended with status 3"),
+    "a crash": (lambda vm, c: ["/bin/sh", "-c", "kill -SEGV $$"],
+                "ended by signal 11"),
+}
+# What only the new image itself can find; the old one is executed again.
+FOUND = {
     "no state": (lambda vm, c: c + ["-incoming", "file:" + vm.path("no.state")],
                  "no.state"),
     "monitor that cannot be opened": (
         lambda vm, c: c + ["-qmp", "unix:/nonexistent/dir/qmp,server=on,wait=off"],
         "/nonexistent/dir/qmp"),
 }
+for _step in ("receive", "load", "claim"):
+    for _kind, _reason in (("fail", "was made to fail"),
+                           ("crash", "it crashed: SIGSEGV"),
+                           ("hang", "within the downtime limit of 400 ms")):
+        FOUND["%s:%s" % (_step, _kind)] = (
+            lambda vm, c, s=_step, k=_kind: c + ["-debug", "handover=%s:%s" % (s, k)],
+            _reason)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_guest_goes_on_in_the_old_image(vms, name):
-    make, reason = FAULTS[name]
+@pytest.mark.parametrize("name", SEEN)
+def test_a_trial_keeps_the_guest_from_an_image_that_cannot_take_it(vms, name):
+    make, reason = SEEN[name]
     vm = vms("gap", append="pattern=32M").start()
     digest = vm.static_hash()
+    first = Footprint(vm)
+    vm.qmp.take_events()
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=make(vm, vm.exec_command()))
+    try:
+        vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    except qmp.QmpError as e:
+        assert reason in str(e)  # it could not even be started
+    answer = vm.wait_migrate()
+    assert answer["status"] == "failed"
+    assert reason in answer["error-desc"], answer
+    # It was never stopped, and it is the same program that goes on.
+    events = vm.qmp.event_names()
+    assert "STOP" not in events and "RESUME" not in events
+    assert procstat.children(vm.pid) == []
+    assert not os.path.exists(vm.path("vm.state"))
+    vm.running()
+    Footprint(vm).check_against(first)
+    vm.exec_()
+    vm.running()
+    assert vm.static_hash() == digest
+    assert vm.head.boots == 1
+    vm.check_no_errors()
+
+
+def test_a_trial_that_hangs_can_be_cancelled(vms):
+    vm = vms("gap").start()
+    vm.set_parameters(mode="cpr-exec",
+                      cpr_exec_command=["/bin/sh", "-c", "sleep 1000 & sleep 1000"])
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    vm.wait_for("the trial", lambda: procstat.children(vm.pid))
+    group = procstat.children(vm.pid)[0]
+    assert vm.status()["status"] == "running"
+    vm.qmp.cmd("migrate_cancel")
+    assert vm.wait_migrate()["status"] == "cancelled"
+    assert procstat.children(vm.pid) == []
+    vm.wait_for("the end of all it has started", lambda: not group_lives(group))
+    vm.running()
+    vm.exec_()
+    vm.check_no_errors()
+
+
+def group_lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_trial_leaves_nothing_behind_and_touches_nothing(vms):
+    """Sockets with clients, a log and a PID file stay as they are."""
+    vm = vms("serial")
+    vm.extra = ["-pidfile", vm.path("pid"), "-monitor",
+                "unix:%s,server=on,wait=off" % vm.path("hmp")]
+    vm.start()
+    before = sorted(os.listdir(vm.dir))
+    with open(vm.path("pid"), encoding="ascii") as f:
+        assert int(f.read()) == vm.pid
+    number = os.stat(vm.path("hmp")).st_ino
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command() + [
+        "-smp", "2", "-qmp", "unix:%s,server=on,wait=off" % vm.path("other")])
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    assert vm.wait_migrate()["status"] == "failed"
+    assert sorted(os.listdir(vm.dir)) == before
+    assert os.stat(vm.path("hmp")).st_ino == number
+    with open(vm.path("pid"), encoding="ascii") as f:
+        assert int(f.read()) == vm.pid
+    vm.running()
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_guest_goes_on_in_the_old_image(vms, name):
+    make, reason = FOUND[name]
+    vm = vms("gap", append="pattern=32M").start()
+    digest = vm.static_hash()
+    vm.set_parameters(downtime_limit=400)
     answer = exec_that_fails(vm, make(vm, vm.exec_command()))
     assert answer["status"] == "failed"
     assert reason in answer["error-desc"], answer
@@ -59,6 +158,19 @@ def test_guest_goes_on_in_the_old_image(vms, name):
     vm.running()
     assert vm.static_hash() == digest
     assert vm.head.boots == 1
+    vm.check_no_errors()
+
+
+def test_the_deadline_counts_from_the_stop(vms):
+    """The guest stands still for the limit and two images' starts, no longer."""
+    vm = vms("gap", append="pattern=32M").start()
+    vm.set_parameters(downtime_limit=150)
+    answer = exec_that_fails(vm, vm.exec_command() +
+                             ["-debug", "handover=load:hang"])
+    assert "within the downtime limit of 150 ms" in answer["error-desc"]
+    vm.running()
+    longest = max(end - begin for begin, end in vm.page.ring()) / tsc.hz()
+    assert 0.150 <= longest < 3, longest
     vm.check_no_errors()
 
 
@@ -74,7 +186,7 @@ def test_fallback_returns_to_the_program_that_ran_not_to_its_path(vms):
     os.chmod(program, 0o755)
     command = [os.environ.get("BATON", os.path.join(
         os.path.dirname(__file__), "../../build/baton"))] + vm.exec_command()[1:]
-    answer = exec_that_fails(vm, command + ["-smp", "2"])
+    answer = exec_that_fails(vm, command + ["-debug", "handover=load:fail"])
     assert answer["status"] == "failed"
     assert os.readlink("/proc/%d/exe" % vm.pid).startswith(program)
     vm.running()
@@ -84,20 +196,22 @@ def test_fallback_returns_to_the_program_that_ran_not_to_its_path(vms):
 def test_twenty_fallbacks_leave_nothing_behind(vms):
     vm = vms("gap", append="pattern=32M").start()
     digest = vm.static_hash()
-    bad = vm.exec_command() + ["-smp", "2"]
-    exec_that_fails(vm, bad)
+    bad = [vm.exec_command() + ["-debug", "handover=load:" + kind]
+           for kind in ("fail", "crash", "hang")]
+    vm.set_parameters(downtime_limit=300)
+    exec_that_fails(vm, bad[0])
     footprint = Footprint(vm)
-    for _ in range(20):
-        assert exec_that_fails(vm, bad)["status"] == "failed"
+    for i in range(20):
+        assert exec_that_fails(vm, bad[i % 3])["status"] == "failed"
     Footprint(vm).check_against(footprint)
     assert vm.static_hash() == digest
     vm.check_no_errors()
 
 
 def test_old_image_goes_on_without_what_it_cannot_open_again(vms):
-    """Neither image can open the kernel; the console came along."""
+    """The old image cannot open its kernel; the console came along."""
     vm = vms("gap", append="pattern=32M")
-    gone = vm.path("gone")
+    gone, kernel = vm.path("gone"), vm.kernel
     os.mkdir(gone)
     shutil.copy(vm.kernel, gone + "/kernel")
     vm.kernel = gone + "/kernel"
@@ -105,9 +219,10 @@ def test_old_image_goes_on_without_what_it_cannot_open_again(vms):
     vm.start()
     digest = vm.static_hash()
     shutil.rmtree(gone)
-    answer = exec_that_fails(vm, vm.exec_command())
+    vm.set_parameters(downtime_limit=20000)
+    answer = exec_that_fails(vm, vm.exec_command() + [
+        "-kernel", kernel, "-debug", "handover=load:fail"])
     assert answer["status"] == "failed"
-    assert "gone" in answer["error-desc"], answer
     vm.running()
     assert vm.static_hash() == digest
     vm.check_no_errors()
