@@ -14,7 +14,7 @@ from qmp import QmpError
 from vm import Failed, Footprint
 
 OLD_STEPS = ("connect", "prepare", "link", "stop", "save", "offer")
-OLD_EXEC_STEPS = ("connect", "link", "stop", "save", "exec")
+OLD_EXEC_STEPS = ("connect", "prepare", "link", "stop", "save", "exec")
 NEW_STEPS = ("receive", "load", "claim")
 
 
