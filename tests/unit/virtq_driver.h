@@ -117,7 +117,9 @@ static inline bool drv_must_kick(struct drv *d)
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	d->kicked = d->avail_idx;
-	memcpy(&event, d->used + (d->event_idx ? 4 + 8 * (size_t)d->size : 0), 2);
+	event = __atomic_load_n(
+		(uint16_t *)(d->used + (d->event_idx ? 4 + 8 * (size_t)d->size : 0)),
+		__ATOMIC_RELAXED);
 	if (!d->event_idx)
 		return !(event & VRING_USED_F_NO_NOTIFY);
 	return vring_need_event(event, d->avail_idx, old);
@@ -136,7 +138,7 @@ static inline bool drv_collect(struct drv *d, struct vring_used_elem *out)
 /* Asks for an interrupt with the next chain; true if one has come meanwhile. */
 static inline bool drv_want_interrupt(struct drv *d)
 {
-	d->avail[2 + d->size] = d->used_seen;
+	__atomic_store_n(&d->avail[2 + d->size], d->used_seen, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return __atomic_load_n((uint16_t *)(d->used + 2), __ATOMIC_ACQUIRE) != d->used_seen;
 }
