@@ -208,6 +208,11 @@ pid_t process_hold_memory(int fd, const uint32_t *word, uint32_t end, const cpu_
 		return err_set(e, ENOMEM, "no memory for a child's stack");
 	*h = (struct holder){ .fd = fd, .word = word, .end = end, .parent = getpid() };
 	h->placed = cpus_besides(busy, &h->cpus);
+#ifdef __SANITIZE_THREAD__
+	/* Its clone() wants the child to have memory of its own. */
+	free(p);
+	return err_set(e, ENOSYS, "no child can hold the memory under ThreadSanitizer");
+#endif
 	pid = clone(hold, p + HOLDER_STACK_BYTES, CLONE_VM | SIGCHLD, h);
 	if (pid < 0) {
 		pid = err_set_errno(e, "cannot start a child that holds the memory");

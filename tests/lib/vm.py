@@ -26,13 +26,17 @@ GUESTS = os.path.abspath(os.environ.get("GUESTS") or
 MIB = 1 << 20
 
 
-def _sanitized():
-    """The program under test is built with AddressSanitizer, which keeps freed memory."""
+def _has(text):
+    """The program under test is one, and has these bytes."""
+    if not os.path.exists(BATON):
+        return False
     with open(BATON, "rb") as f:
-        return b"__asan_init" in f.read()
+        return text in f.read()
 
 
-SANITIZED = os.path.exists(BATON) and _sanitized()
+# ThreadSanitizer has a thread of its own, and both keep freed memory.
+THREAD_SANITIZED = _has(b"__tsan_init")
+SANITIZED = THREAD_SANITIZED or _has(b"__asan_init")
 
 
 def guest_path(name):
@@ -543,7 +547,8 @@ class Footprint:
         # One that is being started has its maker's name at first.
         vm.wait_for("threads with names", lambda: max(
             Counter(name for name in procstat.thread_names(pid)
-                    if not name.startswith("iou-")).values()) == 1)
+                    if not name.startswith("iou-")).values()) ==
+                    (2 if THREAD_SANITIZED else 1))
         self.fds = procstat.fd_kinds(pid)
         self.threads = procstat.threads(pid)
         self.rss = procstat.rss_beyond_ram(pid)
