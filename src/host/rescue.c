@@ -103,18 +103,23 @@ static int execute(const char *why)
 	/* What is blocked or ignored here is no business of the program. */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, &old);
-	sigaction(SIGPIPE, &dfl, &pipe);
 	/* The host may be short of something for a moment. */
 	for (int i = 0; i < ATTEMPTS; i++) {
+		sigaction(SIGPIPE, &dfl, &pipe);
 		fexecve(p->program, p->argv, p->envp);
 		r = -errno;
+		sigaction(SIGPIPE, &pipe, NULL);
 		sleep_ns(INTERVAL_NS);
 	}
-	sigaction(SIGPIPE, &pipe, NULL);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	for (size_t i = 0; i < p->nr_fds; i++)
 		fcntl(p->fds[i], F_SETFD, FD_CLOEXEC);
 	return r;
+}
+
+static bool is_taker(void)
+{
+	return __atomic_load_n(&rescue.taker, __ATOMIC_SEQ_CST) == (pid_t)syscall(SYS_gettid);
 }
 
 static void on_crash(int sig)
@@ -124,13 +129,15 @@ static void on_crash(int sig)
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
 		if (crashes[i].number == sig)
 			why = crashes[i].name;
-	if (getpid() == rescue.pid) {
-		if (take())
+	while (getpid() == rescue.pid) {
+		if (take()) {
 			execute(why);
-		/* Another thread executes the program, which ends this one. */
-		while (state() == TAKEN && __atomic_load_n(&rescue.taker, __ATOMIC_SEQ_CST) !=
-						   (pid_t)syscall(SYS_gettid))
-			sleep_ns(INTERVAL_NS);
+			break;
+		}
+		/* If another thread executes the program, that ends this one; or it gives up. */
+		if (state() != TAKEN || is_taker())
+			break;
+		sleep_ns(INTERVAL_NS);
 	}
 	/* As if this handler had never been there. */
 	signal(sig, SIG_DFL);
@@ -139,13 +146,14 @@ static void on_crash(int sig)
 
 static void *wait_for_deadline(void *opaque)
 {
-	while (sem_clockwait(&rescue.wake, CLOCK_MONOTONIC, &rescue.until))
-		if (errno == ETIMEDOUT) {
-			/* A guest that goes on late is better than none. */
-			if (take() && execute(rescue.plan.late))
-				give_back();
-			break;
-		}
+	while (sem_clockwait(&rescue.wake, CLOCK_MONOTONIC, &rescue.until)) {
+		if (errno != ETIMEDOUT)
+			continue;
+		/* A guest that goes on late is better than none; but if nobody claims it, it is tried again. */
+		if (take() && execute(rescue.plan.late))
+			give_back();
+		rescue.until.tv_sec++;
+	}
 	return opaque;
 }
 

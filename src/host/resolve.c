@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/util.h"
+#include "host/process.h"
 #include "host/resolve.h"
 
 /* One look-up; shared by the thread that does it and the one that waits. */
@@ -82,7 +83,7 @@ static int start(struct lookup *l)
 	pthread_t thread;
 	int r;
 
-	sigfillset(&all);
+	process_fill_blocked(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

@@ -322,6 +322,8 @@ static int start_thread(struct vcpu *v, struct err *e)
 	if (r)
 		return r;
 	process_fill_blocked(&all);
+	/* KVM sends it for a page of the host's memory that is broken: the guest alone stands still then. */
+	sigaddset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&v->thread, NULL, vcpu_main, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
