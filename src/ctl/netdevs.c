@@ -224,7 +224,7 @@ static int add_cold(struct netdevs *n, json_t *options, struct err *e)
 	struct net_config config;
 	int r = netdev_config(options, NULL, NULL, false, &config, e);
 
-	return r ? r : add(n, options, &config, e);
+	return r || n->trial ? r : add(n, options, &config, e);
 }
 
 static bool was_removed(const json_t *removed, const char *id)

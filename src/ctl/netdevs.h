@@ -47,6 +47,7 @@ struct netdevs {
 	struct list list; /* struct netdev, in order of coming  */
 	unsigned int nr;
 	json_t *removed; /* array of ids                      */
+	bool trial;      /* those that did not come along are looked at, and not opened */
 	struct extra extra;
 	/* Hears of a stream that is connected (@address) or not any more (NULL); or NULL. */
 	void (*told)(void *opaque, const char *id, const char *address);

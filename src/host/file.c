@@ -96,6 +96,17 @@ int file_create(const char *path, bool *created, struct err *e)
 	return take_fd(&fd);
 }
 
+int file_check_name(int fd, const char *path, struct err *e)
+{
+	struct stat st, at;
+
+	if (fstat(fd, &st) < 0 || stat(path, &at) < 0)
+		return err_set_errno(e, "cannot find '%s' again", path);
+	if (at.st_dev != st.st_dev || at.st_ino != st.st_ino)
+		return err_set(e, ESTALE, "'%s' has become another file", path);
+	return 0;
+}
+
 int file_begin(int fd, const char *path, uint64_t offset, struct err *e)
 {
 	struct stat st;

@@ -30,6 +30,8 @@ int file_read_at(int fd, const char *path, uint64_t offset, void *p, size_t n, s
  * error. Returns the descriptor.
  */
 int file_create(const char *path, bool *created, struct err *e);
+/* Whether @path is still the file behind @fd: what is written there will be found by that name. */
+int file_check_name(int fd, const char *path, struct err *e);
 /* Cuts the file off at @offset, where the state is to begin. No matter for what is no file. */
 int file_begin(int fd, const char *path, uint64_t offset, struct err *e);
 /*

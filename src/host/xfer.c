@@ -17,6 +17,11 @@
 #include "host/clock.h"
 #include "host/xfer.h"
 
+enum {
+	KILL_POLLS = 100,
+	KILL_INTERVAL_MS = 1,
+};
+
 extern char **environ;
 
 int xfer_cancel_create(struct err *e)
@@ -219,12 +224,39 @@ pid_t xfer_spawn_with(char *const *argv, char *const *envp, const int *fds, size
 	return r ? err_set_code(e, r, "cannot run '%s'", argv[0]) : pid;
 }
 
+bool xfer_is_pipe(int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) == O_WRONLY && !fstat(fd, &st) &&
+	       S_ISFIFO(st.st_mode);
+}
+
 size_t xfer_take(int fd, void *p, size_t room)
 {
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 	ssize_t n = poll(&ready, 1, 0) > 0 ? read(fd, p, room) : 0;
 
 	return n > 0 ? (size_t)n : 0;
+}
+
+void xfer_kill_group(pid_t pid)
+{
+	/* Itself too: it may have left the group that it led. */
+	kill(-pid, SIGKILL);
+	kill(pid, SIGKILL);
+}
+
+bool xfer_kill_child(pid_t pid)
+{
+	xfer_kill_group(pid);
+	for (int i = 0; i < KILL_POLLS; i++) {
+		if (waitpid(pid, NULL, WNOHANG))
+			return true;
+		poll(NULL, 0, KILL_INTERVAL_MS);
+	}
+	return false;
 }
 
 int xfer_wait_child(pid_t pid, int cancel_fd, int limit_ms, const char *what, struct err *e)
@@ -238,11 +270,8 @@ int xfer_wait_child(pid_t pid, int cancel_fd, int limit_ms, const char *what, st
 	if (r == -ETIMEDOUT)
 		err_set(e, ETIMEDOUT, "%s has not ended within %g s and was killed", what,
 			limit_ms / 1e3);
-	/* Itself too: it may have left the group that it led. */
-	if (r) {
-		kill(-pid, SIGKILL);
-		kill(pid, SIGKILL);
-	}
+	if (r)
+		xfer_kill_group(pid);
 	while ((done = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
 		;
 	if (r)

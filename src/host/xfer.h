@@ -55,8 +55,17 @@ pid_t xfer_spawn_with(char *const *argv, char *const *envp, const int *fds, size
 		      struct err *e);
 /* A pipe: returns the end to read from, and puts the other in *@to_write. The caller's, both. */
 int xfer_pipe(int *to_write, struct err *e);
+/* Whether @fd is an end of a pipe that can be written to. */
+bool xfer_is_pipe(int fd);
 /* What is in a pipe by now, up to @room bytes: returns how many. */
 size_t xfer_take(int fd, void *p, size_t room);
+/* Kills the group of such a child that has not been waited for, and what it has started with it. */
+void xfer_kill_group(pid_t pid);
+/*
+ * Kills it too, and waits for 0.1 s. False: it sleeps in the kernel and cannot end now; process_reap()
+ * takes it off later.
+ */
+bool xfer_kill_child(pid_t pid);
 /*
  * Waits until the child has ended; kills it and its group after a cancel (-ECANCELED) or
  * @limit_ms (-ETIMEDOUT). Fails unless it ended with status 0. @what names it.

@@ -10,6 +10,7 @@
 
 #include "base/json_memory.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "boot/boot.h"
 #include "ctl/carry.h"
@@ -266,6 +267,7 @@ static int create_machine(struct program *p, struct err *e)
 	int r;
 
 	ram_origin_init(&p->origin, o, p->has_cpr ? &p->cpr : NULL, p->graft);
+	p->origin.trial = p->trial_fd >= 0;
 	r = firmware_plan(&p->firmware, o, &p->origin, e);
 	if (!r)
 		r = ram_create(&cfg.mem, o, &p->origin, p->firmware.on ? &p->firmware.rom : NULL,
@@ -612,6 +614,7 @@ static int build(struct program *p, struct err *e)
 	int r;
 
 	netdevs_init(&p->netdevs);
+	p->netdevs.trial = p->trial_fd >= 0;
 	default_serial(&p->opt);
 	r = prepare_privileges(p, e);
 	if (!r)
@@ -707,6 +710,8 @@ static void take_apart(struct program *p)
 	/* A guest that is ours ends here; one that moved on keeps its file. */
 	if (p->opt.pidfile && p->vm && !p->vm->foreign)
 		process_remove_pidfile(p->opt.pidfile);
+	if (p->migration)
+		migration_end_preparation(p->migration);
 	ctl_destroy(p->ctl);
 	hugepages_destroy(p->hugepages);
 	if (p->vm)
@@ -741,21 +746,23 @@ int main(int argc, char **argv)
 	p->firmware.rom.file.fd = -1;
 	p->cpr_sock = p->signal_fd = p->signals.fd = p->cpr.state_fd = p->pidfile_fd = -1;
 	p->trial_fd = trial_inherit();
-	/* First what to trace: what this image inherits is worth it. */
 	parsed = options_parse(&p->opt, argc, argv, &bad_options);
 	if (p->trial_fd >= 0)
 		end_trial(p, parsed ? &bad_options : NULL);
+	p->came_back = migration_is_fallback();
+	r = migration_inherit_cpr(&p->cpr, false, &e);
+	p->has_cpr = p->cpr_by_exec = r > 0;
+	/* Before anything else that could hang, such as a file for traces. */
+	if (r > 0 && !p->came_back && fallback_arm(&p->fallback, &p->cpr, &e))
+		log_warn("%s", e.msg);
 	if (!parsed)
 		traced = trace_options_apply(&p->opt, &bad_trace);
-	p->came_back = migration_is_fallback();
-	p->graft = graft_inherit(&e);
-	r = p->graft ? migration_inherit_graft(p->graft, &p->cpr, &e) : -e.code;
-	p->has_cpr = p->graft && !r;
-	if (!p->graft && !r) {
-		r = migration_inherit_cpr(&p->cpr, false, &e);
-		p->has_cpr = p->cpr_by_exec = r > 0;
-		if (r > 0 && !p->came_back && fallback_arm(&p->fallback, &p->cpr, &e))
-			log_warn("%s", e.msg);
+	if (r > 0)
+		trace_cpr_state_load(migration_mode_name(MODE_CPR_EXEC));
+	if (!r) {
+		p->graft = graft_inherit(&e);
+		r = p->graft ? migration_inherit_graft(p->graft, &p->cpr, &e) : -e.code;
+		p->has_cpr = p->graft && !r;
 	}
 	if (p->graft)
 		check_graft(p, r, parsed, &e, &bad_options);

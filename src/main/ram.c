@@ -236,13 +236,13 @@ static int create_tables(struct memmap *m, const struct ram_origin *from, struct
 
 /* Objects people made and the guest does not see. */
 static int create_unused(struct memmap *m, const struct options *o,
-			 const struct backend_option *used, struct err *e)
+			 const struct backend_option *used, bool trial, struct err *e)
 {
 	for (unsigned int i = 0; i < o->nr_objects; i++) {
 		struct ram_block *b;
 		int r;
 
-		if (&o->objects[i] == used)
+		if (&o->objects[i] == used || trial)
 			continue;
 		r = create_backend(&b, &o->objects[i], -1, NULL, e);
 		if (r)
@@ -273,7 +273,7 @@ int ram_create(struct memmap *out, const struct options *o, const struct ram_ori
 	if (!r)
 		r = rom ? rom_add(rom, &m, e) : create_tables(&m, from, e);
 	if (!r)
-		r = create_unused(&m, o, b, e);
+		r = create_unused(&m, o, b, from->trial, e);
 	if (r) {
 		memmap_fini(&m);
 		return r;

@@ -15,6 +15,7 @@ struct rom;
 struct ram_origin {
 	const struct cpr_state *cpr; /* NULL: there is no old machine             */
 	const struct graft *graft;   /* it is mapped already; NULL: by descriptor */
+	bool trial;                  /* nothing is made that the old machine has not */
 	struct ram_source source;    /* the same, for the machine's own blocks    */
 };
 

@@ -179,7 +179,6 @@ int migration_inherit_cpr(struct cpr_state *state, bool trial, struct err *e)
 		cpr_state_fini(state);
 		return err_prefix(e, "%s cannot be used", EXEC_STATE_NAME);
 	}
-	trace_cpr_state_load(migration_mode_name(MODE_CPR_EXEC));
 	return 1;
 }
 

@@ -347,6 +347,12 @@ void migration_cancel(struct migration *m)
 	m->cancelled = false;
 }
 
+void migration_end_preparation(struct migration *m)
+{
+	if (!m->incoming && m->step < STEP_STOP)
+		migration_cancel(m);
+}
+
 void migration_give_up_save(struct migration *m)
 {
 	if (migration_mode_streams(m->mode))

@@ -154,6 +154,9 @@ int migration_start(struct migration *m, const struct channel *main_channel,
  */
 void migration_cancel(struct migration *m);
 
+/* This process ends: an update that has not stopped the guest yet is cancelled. */
+void migration_end_preparation(struct migration *m);
+
 /*
  * The operator wants this process to end: a save of the guest and its memory, which may
  * take long, is rolled back. What has a deadline goes on to its end.

@@ -518,6 +518,9 @@ int outgoing_exec(struct migration *m, struct err *e)
 	r = file_begin(m->main_fd, c->file, c->offset, e);
 	if (!r)
 		r = file_write_at(m->main_fd, c->file, c->offset, m->stream.data, m->stream.len, e);
+	/* Either image finds it by its name, and it was made a while ago. */
+	if (!r)
+		r = file_check_name(m->main_fd, c->file, e);
 	if (r)
 		return r;
 	if (clock_boottime_ns() > deadline.ns)

@@ -45,9 +45,13 @@ static bool says_yes(struct trial *t, struct err *e)
 {
 	char line[SIZEOF_FIELD(struct err, msg)];
 	size_t n = xfer_take(t->answer, line, sizeof(line) - 1);
-	int r = xfer_wait_child(t->pid, -1, 0, "it", e);
-	char *end = memchr(line, '\n', n);
+	int r;
+	char *end;
 
+	/* What it has started, and left. */
+	xfer_kill_group(t->pid);
+	r = xfer_wait_child(t->pid, -1, 0, "it", e);
+	end = memchr(line, '\n', n);
 	t->pid = 0;
 	if (!end && !r)
 		err_set(e, ENOEXEC, "it ended without a word: it is no Baton, or an early one");
@@ -88,7 +92,11 @@ static char **environment(int state, int answer)
 	out = calloc(n + 3, sizeof(*out));
 	if (!out)
 		return NULL;
-	memcpy(out, environ, n * sizeof(*out));
+	n = 0;
+	for (char **p = environ; *p; p++)
+		if (strncmp(*p, TRIAL_NAME "=", sizeof(TRIAL_NAME)) &&
+		    strncmp(*p, EXEC_STATE_NAME "=", sizeof(EXEC_STATE_NAME)))
+			out[n++] = *p;
 	if (asprintf(&out[n], "%s=%d", EXEC_STATE_NAME, state) < 0)
 		out[n] = NULL;
 	else if (asprintf(&out[n + 1], "%s=%d", TRIAL_NAME, answer) < 0)
@@ -140,6 +148,11 @@ int trial_start(struct migration *m, const struct cpr_state *s, const void *stat
 	struct trial *t = &m->trial;
 	int r = state_fd;
 
+	if (r >= 0 && t->left && !process_reap(t->left))
+		return err_set(e, EBUSY,
+			       "process %d, a trial of before, was killed and has not ended yet",
+			       t->left);
+	t->left = 0;
 	if (r >= 0)
 		t->program = strdup(m->command[0]);
 	if (r >= 0 && !t->program)
@@ -162,11 +175,10 @@ int trial_start(struct migration *m, const struct cpr_state *s, const void *stat
 void trial_end(struct migration *m)
 {
 	struct trial *t = &m->trial;
-	struct err ignored;
 
 	loop_fd_del(m->vm->loop, &t->watch);
-	if (t->pid)
-		xfer_wait_child(t->pid, -1, 0, "it", &ignored);
+	if (t->pid && !xfer_kill_child(t->pid))
+		t->left = t->pid;
 	t->pid = 0;
 	close_fd(&t->pidfd);
 	close_fd(&t->answer);
@@ -178,11 +190,15 @@ int trial_inherit(void)
 	const char *text = getenv(TRIAL_NAME);
 	struct err ignored;
 	uint64_t number;
+	bool valid;
 
-	if (!text || parse_uint(text, INT32_MAX, &number, &ignored) ||
-	    process_keep_fd((int)number, false, &ignored))
-		return -1;
+	/* What a program that was tried has started, and left it to, is none. */
+	valid = text && getenv(EXEC_STATE_NAME) &&
+		!parse_uint(text, INT32_MAX, &number, &ignored) && xfer_is_pipe((int)number) &&
+		!process_keep_fd((int)number, false, &ignored);
 	unsetenv(TRIAL_NAME);
+	if (!valid)
+		return -1;
 	process_end_with_parent();
 	return (int)number;
 }

@@ -28,7 +28,8 @@ struct migration;
 
 /* Of the old side. */
 struct trial {
-	pid_t pid; /* 0: there is none */
+	pid_t pid;  /* 0: there is none */
+	pid_t left; /* was killed, and has not ended when it should have; 0: none */
 	int pidfd;
 	int answer; /* the pipe's end that is read */
 	struct loop_fd watch;

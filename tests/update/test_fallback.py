@@ -109,18 +109,22 @@ def test_a_trial_that_hangs_can_be_cancelled(vms):
     vm.qmp.cmd("migrate_cancel")
     assert vm.wait_migrate()["status"] == "cancelled"
     assert procstat.children(vm.pid) == []
-    vm.wait_for("the end of all it has started", lambda: not group_lives(group))
+    wait_for_end(group)
     vm.running()
     vm.exec_()
     vm.check_no_errors()
 
 
-def group_lives(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def wait_for_end(group):
+    """All that a trial has started has ended."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_trial_leaves_nothing_behind_and_touches_nothing(vms):
@@ -235,3 +239,69 @@ def test_old_image_goes_on_without_what_it_cannot_open_again(vms):
     time.sleep(0.2)
     assert "what the guest boots from is gone" in vm.proc.log()
 
+
+
+def test_the_end_of_the_process_ends_a_trial(vms):
+    vm = vms("gap").start()
+    vm.set_parameters(mode="cpr-exec",
+                      cpr_exec_command=["/bin/sh", "-c", "sleep 1000 & sleep 1000"])
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    vm.wait_for("the trial", lambda: procstat.children(vm.pid))
+    group = procstat.children(vm.pid)[0]
+    vm.qmp.cmd("quit")
+    assert vm.proc.wait() == 0
+    wait_for_end(group)
+    assert not os.path.exists(vm.path("vm.state"))
+
+
+def test_what_a_trial_leaves_is_ended(vms):
+    vm = vms("gap").start()
+    vm.exec_(["/bin/sh", "-c", 'if [ -n "$BATON_CPR_EXEC_TRIAL" ]; then '
+              'sleep 1000 & echo $$ >"$0"; fi; exec "$@"', vm.path("group")] +
+             vm.exec_command())
+    with open(vm.path("group"), encoding="ascii") as f:
+        group = int(f.read())
+    wait_for_end(group)
+    vm.running()
+
+
+def test_state_file_that_goes_away_meanwhile_costs_no_guest(vms):
+    """Neither image would find the state again."""
+    vm = vms("gap", append="pattern=16M").start()
+    digest = vm.static_hash()
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=[
+        "/bin/sh", "-c", '[ -z "$BATON_CPR_EXEC_TRIAL" ] || rm "$0"; exec "$@"',
+        vm.path("vm.state")] + vm.exec_command())
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    answer = vm.wait_migrate()
+    assert answer["status"] == "failed"
+    assert "cannot find" in answer["error-desc"]
+    vm.running()
+    assert vm.static_hash() == digest
+    vm.exec_()
+    vm.check_no_errors()
+
+
+def test_a_variable_of_a_trial_that_is_over_is_none(vms, monkeypatch):
+    """Whoever inherits it writes no answer into what has that number now."""
+    with monkeypatch.context() as m:
+        for number in "9", "40":
+            m.setenv("BATON_CPR_EXEC_TRIAL", number)
+            vm = vms("gap", append="pattern=16M").start()
+            vm.exec_()
+            vm.exec_()
+            vm.running()
+            vm.check_no_errors()
+
+
+def test_a_trial_opens_no_network(vms):
+    """Of the command line, where the old machine has none of that name."""
+    vm = vms("gap").start()
+    path = vm.path("net")
+    vm.set_parameters(mode="cpr-exec", cpr_exec_command=vm.exec_command() + [
+        "-netdev", "stream,id=n9,server=on,addr.type=unix,addr.path=" + path,
+        "-smp", "2"])
+    vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
+    assert vm.wait_migrate()["status"] == "failed"
+    assert not os.path.exists(path)
+    vm.running()
