@@ -386,7 +386,7 @@ def test_exec_that_fails_after_a_graft_comes_back_to_that_image(
     vm.graft(vm.graft_command(static_baton))
     pid = vm.pid
     vm.set_parameters(mode="cpr-exec",
-                      cpr_exec_command=vm.exec_command(extra=["-nonono"]))
+                      cpr_exec_command=vm.exec_command(extra=["-debug", "handover=load:fail"]))
     vm.qmp.cmd("migrate", uri="file:" + vm.path("vm.state"))
     end = time.monotonic() + 20
     while "goes on in the old one" not in vm.proc.log():
