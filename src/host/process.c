@@ -262,19 +262,44 @@ static bool is_kernels(const char *tid)
 	snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	/* Behind the name: state and six numbers, then the flags. */
-	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && (p = strrchr(text, ')')))
+	/* One that was still listed may have gone before it could be looked at. */
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return errno == ENOENT || errno == ESRCH;
+	if ((p = strrchr(text, ')')))
 		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
 	return flags & flags_of_kernels;
 }
 
-unsigned int process_nr_threads(void)
+/* Appends a thread's name. */
+static void add_name(const char *tid, char *names, size_t room)
+{
+	char path[64], name[20] = "";
+	AUTO_CLOSE int fd = -1;
+	size_t n = strlen(names);
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.16s/comm", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, name, sizeof(name) - 1) <= 0)
+		return;
+	name[strcspn(name, "\n")] = '\0';
+	snprintf(names + n, room - n, "%s%s", n ? ", " : "", name);
+}
+
+unsigned int process_nr_threads(char *names, size_t room)
 {
 	DIR *dir = opendir("/proc/self/task");
 	const struct dirent *d;
 	unsigned int n = 0;
 
-	while (dir && (d = readdir(dir)))
-		n += d->d_name[0] != '.' && !is_kernels(d->d_name);
+	if (names)
+		names[0] = '\0';
+	while (dir && (d = readdir(dir))) {
+		if (d->d_name[0] == '.' || is_kernels(d->d_name))
+			continue;
+		n++;
+		if (names)
+			add_name(d->d_name, names, room);
+	}
 	if (dir)
 		closedir(dir);
 	return n;

@@ -58,9 +58,10 @@ bool process_reap(pid_t pid);
 
 /*
  * How many threads run this process's program: without those of the kernel that some of its
- * objects bring along. 0 if the kernel does not say.
+ * objects bring along. 0 if the kernel does not say. Their names go to @names, if that is not NULL, in
+ * @room bytes.
  */
-unsigned int process_nr_threads(void);
+unsigned int process_nr_threads(char *names, size_t room);
 /* How many processors the main thread may run on, whichever calls; at least 1. */
 int process_nr_cpus(void);
 

@@ -42,7 +42,7 @@ struct shared {
 };
 
 enum {
-	ENDED_THREAD_NS = 20000000,
+	ENDED_THREAD_NS = 200000000,
 	ENDED_THREAD_POLL_NS = 100000,
 };
 
@@ -193,10 +193,12 @@ static int pack(struct migration *m, struct parcel *p, struct err *e)
 static int check_threads(const struct vm *vm, struct err *e)
 {
 	uint64_t limit = clock_boottime_ns() + ENDED_THREAD_NS;
+	char names[256];
 	unsigned int n;
 
 	/* One that was waited for may be there a moment longer, as far as the kernel is concerned. */
-	while ((n = process_nr_threads()) > vm->nr_vcpus + 1 && clock_boottime_ns() < limit)
+	while ((n = process_nr_threads(names, sizeof(names))) > vm->nr_vcpus + 1 &&
+	       clock_boottime_ns() < limit)
 		clock_sleep_ns(ENDED_THREAD_POLL_NS);
 	if (n == vm->nr_vcpus + 1)
 		return 0;
@@ -206,9 +208,9 @@ static int check_threads(const struct vm *vm, struct err *e)
 			       "chroot");
 	return err_set(
 		e, EBUSY,
-		"this process has %u threads, not the %u of its vCPUs and one more: something "
+		"this process has %u threads, not the %u of its vCPUs and one more (%s): something "
 		"else is at work, try again",
-		n, vm->nr_vcpus);
+		n, vm->nr_vcpus, names);
 }
 
 int grafting_prepare(struct migration *m, struct err *e)
