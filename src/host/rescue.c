@@ -57,15 +57,18 @@ static struct {
 	_Alignas(16) char stack[STACK_BYTES];
 } rescue;
 
-static bool take(void)
+static bool take_from(int from)
 {
-	int armed = ARMED;
-
-	if (!__atomic_compare_exchange_n(&rescue.state, &armed, TAKEN, false, __ATOMIC_SEQ_CST,
+	if (!__atomic_compare_exchange_n(&rescue.state, &from, TAKEN, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return false;
 	__atomic_store_n(&rescue.taker, (pid_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
 	return true;
+}
+
+static bool take(void)
+{
+	return take_from(ARMED);
 }
 
 static void give_back(void)
@@ -192,7 +195,7 @@ int rescue_go(const char *why, struct err *e)
 {
 	int r;
 
-	while (!take()) {
+	while (!take() && !take_from(ENDED)) {
 		if (state() != TAKEN)
 			return err_set(e, ENOENT, "there is no program to go back to");
 		clock_sleep_ns(INTERVAL_NS);

@@ -39,7 +39,10 @@ struct rescue {
  * of the deadline.
  */
 int rescue_arm(const struct rescue *r, struct err *e);
-/* Executes the program now, for reason @why. Returns only on failure; it is still armed then. */
+/*
+ * Executes the program now, for reason @why; also between rescue_end() and rescue_release(), if what was to
+ * follow failed. Returns only on failure; it is still armed then.
+ */
 int rescue_go(const char *why, struct err *e);
 /*
  * Nothing leads there any more. Does not return if the program is just being executed. Without effect

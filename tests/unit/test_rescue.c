@@ -156,6 +156,15 @@ static void ask_for_it(void)
 	rescue_go("because", &e);
 }
 
+static void ask_after_the_end(void)
+{
+	struct err e;
+
+	arm("because", 0);
+	rescue_end();
+	rescue_go("because", &e);
+}
+
 static void ask_with_a_long_reason(void)
 {
 	char text[500];
@@ -249,6 +258,7 @@ static void test_ways_that_lead_there(void **state)
 	assert_int_equal(end_of(miss_deadline), RESCUED);
 	assert_int_equal(end_of(miss_deadline_that_has_passed), RESCUED);
 	assert_int_equal(end_of(ask_for_it), RESCUED);
+	assert_int_equal(end_of(ask_after_the_end), RESCUED);
 	assert_int_equal(end_of(ask_with_a_long_reason), RESCUED);
 }
 
