@@ -261,10 +261,10 @@ static bool is_kernels(const char *tid)
 
 	snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	/* Behind the name: state and six numbers, then the flags. */
 	/* One that was still listed may have gone before it could be looked at. */
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
 		return errno == ENOENT || errno == ESRCH;
+	/* Behind the name: state and six numbers, then the flags. */
 	if ((p = strrchr(text, ')')))
 		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
 	return flags & flags_of_kernels;

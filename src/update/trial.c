@@ -148,11 +148,12 @@ int trial_start(struct migration *m, const struct cpr_state *s, const void *stat
 	struct trial *t = &m->trial;
 	int r = state_fd;
 
-	if (r >= 0 && t->left && !process_reap(t->left))
-		return err_set(e, EBUSY,
-			       "process %d, a trial of before, was killed and has not ended yet",
-			       t->left);
-	t->left = 0;
+	if (t->left && process_reap(t->left))
+		t->left = 0;
+	if (r >= 0 && t->left)
+		r = err_set(e, EBUSY,
+			    "process %d, a trial of before, was killed and has not ended yet",
+			    t->left);
 	if (r >= 0)
 		t->program = strdup(m->command[0]);
 	if (r >= 0 && !t->program)
